@@ -1,0 +1,113 @@
+"""Nested attribute values to JSON text, before ClickHouse sees them.
+
+OTLP attribute values may be key-value lists and arrays of any depth; a table column cannot. Hardly any request has one,
+so a search over the raw bytes decides whether a request has to be opened at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from tidegauge.errors import InvalidPayload
+from tidegauge.model import Signal
+
+REQUESTS: dict[Signal, type[Message]] = {
+    Signal.TRACES: ExportTraceServiceRequest,
+    Signal.LOGS: ExportLogsServiceRequest,
+    Signal.METRICS: ExportMetricsServiceRequest,
+}
+
+# A wire-format length is any number of bytes with the high bit set and one without. The three shapes: an attribute
+# value that is a key-value list; a log body that is one; an array whose first item is a list or an array. A match may
+# be text that happens to look so, which costs time and changes nothing.
+_LENGTH = rb"[\x80-\xff]{0,4}[\x00-\x7f]"
+NESTED = re.compile(
+    rb"\x12" + _LENGTH + rb"\x32|\x2a" + _LENGTH + rb"\x32|\x2a" + _LENGTH + rb"\x0a" + _LENGTH + rb"[\x2a\x32]",
+    re.DOTALL,
+)
+
+
+def parse(signal: Signal, payload: bytes) -> Message:
+    """Decode one request. Raises InvalidPayload when the bytes are not what ``signal`` says."""
+    try:
+        return REQUESTS[signal].FromString(payload)
+    except DecodeError as error:
+        raise InvalidPayload(f"not a protobuf {REQUESTS[signal].__name__}: {error}") from error
+
+
+def normalise(signal: Signal, payload: bytes) -> bytes:
+    """The same request with nested attribute values as JSON strings; the same bytes where there are none."""
+    if not NESTED.search(payload):
+        return payload
+    request = parse(signal, payload)
+    changed = [_to_json(value) for value in _values(signal, request) if _nested(value)]
+    return request.SerializeToString() if changed else payload
+
+
+def plain(value: AnyValue) -> Any:
+    """The Python value of an AnyValue; bytes become base64 text."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [plain(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {item.key: plain(item.value) for item in value.kvlist_value.values}
+    if kind == "bytes_value":
+        return base64.b64encode(value.bytes_value).decode()
+    return getattr(value, kind) if kind else None
+
+
+def _nested(value: AnyValue) -> bool:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return any(item.WhichOneof("value") in ("array_value", "kvlist_value") for item in value.array_value.values)
+    return kind == "kvlist_value"
+
+
+def _to_json(value: AnyValue) -> None:
+    value.string_value = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _values(signal: Signal, request: Any) -> Iterable[AnyValue]:
+    for attributes in _attribute_lists(signal, request):
+        for pair in attributes:
+            yield pair.value
+    if signal is Signal.LOGS:
+        for record in _records(request.resource_logs, "scope_logs", "log_records"):
+            yield record.body
+
+
+def _attribute_lists(signal: Signal, request: Any) -> Iterable[Iterable[KeyValue]]:
+    if signal is Signal.TRACES:
+        yield from _scoped(request.resource_spans, "scope_spans")
+        for span in _records(request.resource_spans, "scope_spans", "spans"):
+            yield span.attributes
+            yield from (event.attributes for event in span.events)
+            yield from (link.attributes for link in span.links)
+    elif signal is Signal.LOGS:
+        yield from _scoped(request.resource_logs, "scope_logs")
+        yield from (record.attributes for record in _records(request.resource_logs, "scope_logs", "log_records"))
+    else:
+        yield from _scoped(request.resource_metrics, "scope_metrics")
+        for metric in _records(request.resource_metrics, "scope_metrics", "metrics"):
+            data = getattr(metric, metric.WhichOneof("data") or "gauge")
+            yield from (point.attributes for point in data.data_points)
+
+
+def _scoped(resources: Iterable[Any], scopes: str) -> Iterable[Iterable[KeyValue]]:
+    for resource in resources:
+        yield resource.resource.attributes
+        yield from (each.scope.attributes for each in getattr(resource, scopes))
+
+
+def _records(resources: Iterable[Any], scopes: str, records: str) -> Iterable[Any]:
+    return (record for resource in resources for each in getattr(resource, scopes) for record in getattr(each, records))

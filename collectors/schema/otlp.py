@@ -1,0 +1,34 @@
+"""Serialized OTLP requests into ClickHouse, which decodes them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from tidegauge.collectors.normalise import normalise
+from tidegauge.model import Signal
+from tidegauge.store import Store
+
+TABLES = {Signal.TRACES: "otlp_spans_in", Signal.LOGS: "otlp_logs_in", Signal.METRICS: "otlp_metrics_in"}
+MESSAGES = {Signal.TRACES: "Traces", Signal.LOGS: "Logs", Signal.METRICS: "Metrics"}
+
+
+@cache
+def protobuf_schema() -> str:
+    """The schema that ClickHouse decodes requests with."""
+    return (files(__package__) / "otlp.proto").read_text()
+
+
+def insert_exports(store: Store, signal: Signal, payloads: Sequence[bytes], token: str | None = None) -> None:
+    """Insert serialized Export*ServiceRequests as one batch, all or nothing.
+
+    With a ``token`` the same batch sent again changes no table and no rollup.
+
+    Raises:
+        StoreError: ClickHouse refused the batch; nothing of it is stored.
+        InvalidPayload: a payload is not what ``signal`` says.
+    """
+    if payloads:
+        bodies = [normalise(signal, payload) for payload in payloads]
+        store.insert_protobuf(TABLES[signal], bodies, protobuf_schema(), MESSAGES[signal], token)

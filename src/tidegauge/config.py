@@ -1,0 +1,272 @@
+"""One file, ``tidegauge.yaml``, plus environment variables; everything has a working default.
+
+A variable names its setting by path: ``TIDEGAUGE_RECEIVER__HTTP_PORT=4318``. Environment wins over the file. A secret
+has a twin that ends in ``_file`` and names a file to read it from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from tidegauge.errors import ConfigError
+
+PREFIX = "TIDEGAUGE_"
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Base of every part of the configuration: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        twins = [key for key in data if key.endswith("_file") and key not in cls.model_fields]
+        secrets = {key: Path(data[key]).read_text().strip() for key in twins if key[:-5] in cls.model_fields}
+        return {key: value for key, value in data.items() if key not in secrets} | {
+            key[:-5]: value for key, value in secrets.items()
+        }
+
+
+class ClickHouse(Section):
+    """Where everything is stored."""
+
+    dsn: str = Field("", description="clickhouse://user:password@host:8123; empty: embedded, in data_dir")
+    database: str = Field("tidegauge", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class Receiver(Section):
+    """The OTLP receiver."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    http_port: Port = Field(4318, description="OTLP/HTTP; 0 picks a free port")
+    grpc_port: Port = Field(4317, description="OTLP/gRPC; 0 picks a free port")
+    max_body_bytes: int = Field(64 * 2**20, gt=0, description="largest request, compressed and decompressed alike")
+    max_pending_bytes: int = Field(256 * 2**20, gt=0, description="accepted but not yet durable; beyond it: 503")
+
+
+class Direct(Section):
+    """Grouping of requests when they go straight into ClickHouse."""
+
+    flush_after_s: Seconds = Field(0.1, description="longest wait of a request for others to share its insert")
+    max_batch_bytes: int = Field(32 * 2**20, gt=0)
+
+
+class Kafka(Section):
+    """Kafka between receiver and sink; off while there are no bootstrap servers."""
+
+    bootstrap_servers: tuple[str, ...] = Field((), description="host:port, ...; empty: no Kafka")
+    group_id: str = "tidegauge-sink"
+    partitions: int = Field(4, gt=0, description="of topics that Tidegauge creates")
+    replication_factor: int = Field(1, gt=0)
+    compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
+    dead_letter_topic: str = "tidegauge_dead_letters"
+    max_batch_records: int = Field(20_000, gt=0, description="spans or log records in one insert")
+    max_batch_bytes: int = Field(32 * 2**20, gt=0)
+    flush_after_s: Seconds = 1.0
+    max_poison_share: float = Field(0.5, gt=0, le=1, description="above it in one batch the sink stops, diverts nothing")
+
+
+class Reference(Section):
+    """What the current window is compared with."""
+
+    kind: Literal["training", "fixed", "trailing"] = Field(
+        "trailing", description="training: rows logged with role=training; fixed: start to end; trailing: the days before"
+    )
+    start: datetime | None = Field(None, description="fixed: first moment")
+    end: datetime | None = Field(None, description="fixed: first moment after")
+    days: float = Field(28, gt=0, description="trailing: how long")
+    gap_days: float = Field(1, ge=0, description="trailing: the stretch before the window that is left out")
+
+    @model_validator(mode="after")
+    def _fixed_has_both_ends(self) -> Self:
+        if self.kind == "fixed" and not (self.start and self.end and self.start < self.end):
+            raise ValueError("kind: fixed needs start and end, with start before end")
+        return self
+
+
+class Watch(Section):
+    """What to watch of one model (or of one LLM service), and against what."""
+
+    name: str = Field("*", description="a model or service name; * is every one that is not listed")
+    reference: Reference = Reference()
+    window_hours: float = Field(24, gt=0, description="length of the current window")
+    step_hours: float = Field(24, gt=0, description="a window ends every so many hours")
+    slices: tuple[str, ...] = Field((), description="dimensions to test apart, such as carrier; version is always there")
+    max_slices: int = Field(50, gt=0, description="values tested per dimension, the most frequent first")
+    false_discovery_rate: float = Field(0.05, gt=0, lt=1, description="expected share of false findings per evaluation")
+
+
+class Detectors(Section):
+    """Drift detection."""
+
+    enabled: bool = True
+    interval_s: Seconds = Field(60, description="how often to look for windows that have closed")
+    lag_s: float = Field(60, ge=0, description="wait after a window's end for late records")
+    models: tuple[Watch, ...] = (Watch(),)
+    services: tuple[Watch, ...] = Field((Watch(),), description="LLM services whose input texts are embedded and compared")
+    embedder: Literal["auto", "sentence-transformers", "off"] = Field(
+        "auto", description="auto: sentence-transformers where the extra is installed"
+    )
+    embedding_model: str = Field("", description="a sentence-transformers model; empty: all-MiniLM-L6-v2 as packaged")
+    max_texts: int = Field(1000, gt=1, description="texts embedded per window, sampled by hash")
+    permutations: int = Field(199, gt=18)
+
+
+class Judges(Section):
+    """LLM judges."""
+
+    enabled: bool = Field(False, description="off until base_url points at a model")
+    base_url: str = Field("", description="any OpenAI-compatible endpoint")
+    api_key: SecretStr = SecretStr("")
+    model: str = ""
+    rubrics: tuple[str, ...] = Field(("faithfulness", "relevance"), description="built-in names or paths of YAML files")
+    rate: float = Field(0.05, gt=0, le=1, description="share of LLM calls judged")
+    strata: tuple[str, ...] = Field(("prompt_version",), description="columns of llm_calls that divide the sample")
+    interval_s: Seconds = 60
+    timeout_s: Seconds = 30
+    max_usd_per_day: float = Field(5.0, ge=0)
+    usd_per_1k_tokens: float = Field(0.0, ge=0)
+
+
+class SlackReceiver(Section):
+    """A Slack incoming webhook."""
+
+    kind: Literal["slack"] = "slack"
+    name: str
+    url: SecretStr
+
+
+class PagerDutyReceiver(Section):
+    """PagerDuty Events API v2."""
+
+    kind: Literal["pagerduty"] = "pagerduty"
+    name: str
+    routing_key: SecretStr
+    url: str = "https://events.pagerduty.com/v2/enqueue"
+
+
+class WebhookReceiver(Section):
+    """Any HTTP endpoint; the body is JSON."""
+
+    kind: Literal["webhook"] = "webhook"
+    name: str
+    url: SecretStr
+
+
+AnyReceiver = Annotated[SlackReceiver | PagerDutyReceiver | WebhookReceiver, Field(discriminator="kind")]
+
+
+class Alerting(Section):
+    """Rules and where their alerts go."""
+
+    enabled: bool = True
+    rules: tuple[Path, ...] = Field((), description="rule files; none: the built-in starter rules")
+    interval_s: Seconds = 30
+    receivers: tuple[AnyReceiver, ...] = ()
+    allow_internal_addresses: bool = Field(False, description="let receivers be on loopback or private networks")
+    timeout_s: Seconds = Field(10, description="for one delivery attempt, all of it")
+    give_up_after_s: Seconds = Field(3600, description="retries of one notification end then")
+    page_url: str = Field("", description="public address of the built-in page, for links in notifications")
+
+
+class Page(Section):
+    """The built-in page."""
+
+    host: str = "127.0.0.1"
+    port: Port = Field(8600, description="0 picks a free port")
+
+
+class Grafana(Section):
+    """For ``tidegauge dashboards push``."""
+
+    url: str = "http://127.0.0.1:3000"
+    token: SecretStr = SecretStr("")
+    datasource_uid: str = "tidegauge-clickhouse"
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    data_dir: Path = Field(Path("tidegauge-data"), description="embedded database and working files")
+    clickhouse: ClickHouse = ClickHouse()
+    receiver: Receiver = Receiver()
+    direct: Direct = Direct()
+    kafka: Kafka = Kafka()
+    detectors: Detectors = Detectors()
+    judges: Judges = Judges()
+    alerting: Alerting = Alerting()
+    page: Page = Page()
+    grafana: Grafana = Grafana()
+
+    @property
+    def dsn(self) -> str:
+        """The database's address, the embedded one in ``data_dir`` where none is given."""
+        return self.clickhouse.dsn or f"chdb://{self.data_dir.absolute() / 'clickhouse'}"
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the configuration from ``path`` (or ``tidegauge.yaml`` where there is one) and the environment.
+
+    Raises:
+        ConfigError: lists every problem with its path, the value found and what was expected.
+    """
+    source = path or (Path("tidegauge.yaml") if Path("tidegauge.yaml").exists() else None)
+    data = _from_file(source) if source else {}
+    _merge(data, _from_environment(environ if environ is not None else os.environ))
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(str(source or "environment"), [_problem(each) for each in error.errors()]) from error
+    except OSError as error:
+        raise ConfigError(str(source or "environment"), [f"{error.filename}: {error.strerror}"]) from error
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(str(path), [f"is not YAML: {error}"]) from error
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(str(path), [f"must be a mapping of sections, found {type(data).__name__}"])
+    return data or {}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, text in environ.items():
+        if name.startswith(PREFIX) and "__" in name:
+            keys = name.removeprefix(PREFIX).lower().split("__")
+            _merge(found, _nest(keys, yaml.safe_load(text)))
+    return found
+
+
+def _nest(keys: list[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: _nest(keys[1:], value) if len(keys) > 1 else value}
+
+
+def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _problem(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"]) or "(top)"
+    found = "" if error["type"] in ("missing", "extra_forbidden") else f", found {str(error['input'])[:80]!r}"
+    return f"{place}: {error['msg']}{found}"
