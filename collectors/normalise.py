@@ -50,8 +50,10 @@ def normalise(signal: Signal, payload: bytes) -> bytes:
     if not NESTED.search(payload):
         return payload
     request = parse(signal, payload)
-    changed = [_to_json(value) for value in _values(signal, request) if _nested(value)]
-    return request.SerializeToString() if changed else payload
+    nested = [value for value in _values(signal, request) if _nested(value)]
+    for value in nested:
+        value.string_value = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
+    return request.SerializeToString() if nested else payload
 
 
 def plain(value: AnyValue) -> Any:
@@ -71,10 +73,6 @@ def _nested(value: AnyValue) -> bool:
     if kind == "array_value":
         return any(item.WhichOneof("value") in ("array_value", "kvlist_value") for item in value.array_value.values)
     return kind == "kvlist_value"
-
-
-def _to_json(value: AnyValue) -> None:
-    value.string_value = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
 
 
 def _values(signal: Signal, request: Any) -> Iterable[AnyValue]:

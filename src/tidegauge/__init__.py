@@ -1,3 +1,25 @@
-"""Tidegauge: what changed in a model's traffic, since when, for whom, how sure it is, and what to do."""
+"""Tidegauge: what changed in a model's traffic, since when, for whom, how sure it is, and what to do.
+
+A service needs one line::
+
+    client = tidegauge.init("checkout")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+__all__ = ["Client", "__version__", "init"]
+
+if TYPE_CHECKING:
+    from tidegauge.collectors.sdk import Client, init
+
+
+def __getattr__(name: str) -> object:
+    """The SDK's names, loaded when first used, so that the command line starts quickly."""
+    if name in ("Client", "init"):
+        from tidegauge.collectors import sdk
+
+        return getattr(sdk, name)
+    raise AttributeError(f"module 'tidegauge' has no attribute {name!r}")

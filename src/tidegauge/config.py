@@ -75,14 +75,17 @@ class Kafka(Section):
     max_batch_records: int = Field(20_000, gt=0, description="spans or log records in one insert")
     max_batch_bytes: int = Field(32 * 2**20, gt=0)
     flush_after_s: Seconds = 1.0
-    max_poison_share: float = Field(0.5, gt=0, le=1, description="above it in one batch the sink stops, diverts nothing")
+    max_poison_share: float = Field(
+        0.5, gt=0, le=1, description="above it in one batch the sink stops, diverts nothing"
+    )
 
 
 class Reference(Section):
     """What the current window is compared with."""
 
     kind: Literal["training", "fixed", "trailing"] = Field(
-        "trailing", description="training: rows logged with role=training; fixed: start to end; trailing: the days before"
+        "trailing",
+        description="training: rows logged with role=training; fixed: start to end; trailing: the days before",
     )
     start: datetime | None = Field(None, description="fixed: first moment")
     end: datetime | None = Field(None, description="fixed: first moment after")
@@ -103,7 +106,9 @@ class Watch(Section):
     reference: Reference = Reference()
     window_hours: float = Field(24, gt=0, description="length of the current window")
     step_hours: float = Field(24, gt=0, description="a window ends every so many hours")
-    slices: tuple[str, ...] = Field((), description="dimensions to test apart, such as carrier; version is always there")
+    slices: tuple[str, ...] = Field(
+        (), description="dimensions to test apart, such as carrier; version is always there"
+    )
     max_slices: int = Field(50, gt=0, description="values tested per dimension, the most frequent first")
     false_discovery_rate: float = Field(0.05, gt=0, lt=1, description="expected share of false findings per evaluation")
 
@@ -115,7 +120,9 @@ class Detectors(Section):
     interval_s: Seconds = Field(60, description="how often to look for windows that have closed")
     lag_s: float = Field(60, ge=0, description="wait after a window's end for late records")
     models: tuple[Watch, ...] = (Watch(),)
-    services: tuple[Watch, ...] = Field((Watch(),), description="LLM services whose input texts are embedded and compared")
+    services: tuple[Watch, ...] = Field(
+        (Watch(),), description="LLM services whose input texts are embedded and compared"
+    )
     embedder: Literal["auto", "sentence-transformers", "off"] = Field(
         "auto", description="auto: sentence-transformers where the extra is installed"
     )

@@ -13,6 +13,11 @@ TidegaugeError
 from __future__ import annotations
 
 
+# ClickHouse codes that say nothing about the data: out of memory, too many parts or queries, no space, read-only, timeouts,
+# network, and failures without a code.
+TRANSIENT_CODES = frozenset({0, 3, 23, 74, 75, 76, 159, 164, 202, 203, 209, 210, 236, 241, 242, 243, 252, 319, 999})
+
+
 class TidegaugeError(Exception):
     """Root of the tree; catch it to catch everything that Tidegauge raises on purpose."""
 
@@ -43,10 +48,14 @@ class Backpressure(TidegaugeError):
 
 
 class StoreError(TidegaugeError):
-    """ClickHouse refused a statement. ``code`` is its error code, 0 when it gave none."""
+    """ClickHouse refused a statement.
+
+    ``code`` is its error code, 0 when it gave none; ``transient`` says whether the same statement may succeed later.
+    """
 
     def __init__(self, message: str, code: int = 0) -> None:
         self.code = code
+        self.transient = code in TRANSIENT_CODES
         super().__init__(message)
 
 

@@ -23,9 +23,9 @@ import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from google.protobuf.internal.encoder import _VarintBytes
 
 from tidegauge.errors import StoreError
+from tidegauge.protobuf import varint
 
 Params = Mapping[str, Any]
 Rows = list[dict[str, Any]]
@@ -90,7 +90,10 @@ class Store:
         columns = list(rows[0])
         with self._client() as client:
             client.insert(
-                _identifier(table), [[row[name] for name in columns] for row in rows], columns, settings=_settings(token)
+                _identifier(table),
+                [[row[name] for name in columns] for row in rows],
+                columns,
+                settings=_settings(token),
             )
 
     def insert_arrow(self, table: str, data: pa.Table, token: str | None = None) -> None:
@@ -102,7 +105,7 @@ class Store:
         self, table: str, messages: Sequence[bytes], schema: str, message: str, token: str | None = None
     ) -> None:
         """Insert serialized protobuf messages of type ``message``, which ClickHouse itself decodes by ``schema``."""
-        body = b"".join(part for each in messages for part in (_VarintBytes(len(each)), each))
+        body = b"".join(part for each in messages for part in (varint(len(each)), each))
         settings = _settings(token) | {
             "format_schema_source": "string",
             "format_schema": schema,
@@ -118,11 +121,9 @@ class Store:
         self._local = threading.local()
 
     def _connect(self, database: str) -> Client:
-        options = {"database": database, "settings": dict(SESSION_SETTINGS), "tz_mode": "schema"}
+        options: dict[str, Any] = {"database": database, "settings": dict(SESSION_SETTINGS), "tz_mode": "schema"}
         if self.embedded:
-            return clickhouse_connect.get_client(
-                interface="chdb", path=self.dsn.removeprefix("chdb://"), **options
-            )
+            return clickhouse_connect.get_client(interface="chdb", path=self.dsn.removeprefix("chdb://"), **options)
         return clickhouse_connect.get_client(dsn=self.dsn, autogenerate_session_id=False, **options)
 
     @contextmanager

@@ -1,0 +1,375 @@
+"""The client: what a service calls."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import polars as pl
+from opentelemetry import trace
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from tidegauge import __version__
+from tidegauge.clock import Clock, SystemClock
+from tidegauge.collectors.sdk import exporters, frames, records, wire
+from tidegauge.collectors.sdk.sender import Sender
+from tidegauge.collectors.sdk.spans import INHERITED, Guardrail, LlmCall, Retrieval, Step, Steps, ToolCall
+from tidegauge.errors import InvalidRecord
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Client:
+    """A service's way to Tidegauge; make one with :func:`init`.
+
+    No method raises into the service unless ``strict`` is set: a record that cannot be sent is counted in ``rejected``
+    and the first one is logged. Nothing waits for the network unless ``on_full="wait"``.
+    """
+
+    def __init__(
+        self,
+        service_name: str,
+        endpoint: str,
+        protocol: Literal["http/protobuf", "grpc"],
+        headers: Mapping[str, str],
+        resource: Mapping[str, str],
+        capture_content: bool,
+        clock: Clock,
+        strict: bool,
+        on_full: Literal["drop", "wait"],
+    ) -> None:
+        described = Resource.create({"service.name": service_name, **resource})
+        self._clock, self._strict = clock, strict
+        self._resource = _resource_bytes(described)
+        self._sender = Sender(exporters.post(protocol, endpoint, headers), on_full=on_full)
+        self._tracers = TracerProvider(resource=described)
+        self._tracers.add_span_processor(
+            BatchSpanProcessor(exporters.spans(protocol, endpoint, headers), max_queue_size=20_000)
+        )
+        self._loggers = LoggerProvider(resource=described)
+        self._loggers.add_log_record_processor(
+            BatchLogRecordProcessor(exporters.logs(protocol, endpoint, headers), max_queue_size=20_000)
+        )
+        self._logger = self._loggers.get_logger("tidegauge", __version__)
+        self._steps = Steps(self._tracers.get_tracer("tidegauge", __version__), clock, capture_content)
+        self.rejected = 0
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """For instrumentations of others, so that their spans come here too."""
+        return self._tracers
+
+    @property
+    def dropped(self) -> int:
+        """Records of frames that were given up: queue full, or refused by the receiver."""
+        return self._sender.dropped
+
+    def log_prediction(
+        self,
+        model: str,
+        features: Mapping[str, Any],
+        *,
+        prediction: Any,
+        score: float | None = None,
+        prediction_id: str | None = None,
+        version: str = "",
+        timestamp: datetime | None = None,
+        role: str = "",
+        slices: Mapping[str, str] | None = None,
+        tenant: str = "",
+        intent: str = "",
+        session: str = "",
+        versions: Mapping[str, str] | None = None,
+    ) -> str:
+        """One prediction; returns its id, which a label or feedback names later.
+
+        Args:
+            model: The name that its predictions are watched under.
+            features: Numbers, text, bools; None and NaN count as missing.
+            prediction: A class, a number, a ranking as text.
+            score: Probability, confidence or regression value.
+            slices: Dimensions to look at apart, such as ``{"carrier": "AA"}``.
+            versions: The version tuple: base_model, fine_tune, tool_schema, training_data_hash ...
+        """
+        identifier = prediction_id or uuid.uuid4().hex
+
+        def build() -> records.Attributes:
+            own = records.prediction(model, identifier, features, prediction, score, version)
+            return own | records.context(tenant, intent, session, role, slices, versions)
+
+        self._event(records.PREDICTION, build, timestamp)
+        return identifier
+
+    def log_predictions(
+        self,
+        model: str,
+        frame: frames.Frame,
+        *,
+        features: Sequence[str],
+        prediction: str,
+        score: str | None = None,
+        prediction_id: str | None = None,
+        timestamp: str | None = None,
+        slices: Sequence[str] = (),
+        version: str = "",
+        role: str = "",
+        versions: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """A frame of predictions (pandas, polars or dictionaries); returns their ids.
+
+        Every argument but ``model``, ``version``, ``role`` and ``versions`` names columns. Null counts as missing.
+        """
+
+        def send() -> list[str]:
+            data = frames.frame(frame)
+            optional = [name for name in (score, prediction_id, timestamp) if name]
+            frames.require(data, [*features, prediction, *optional, *slices])
+            identifiers = frames.identifiers(data, prediction_id)
+            named = {"tidegauge.model.name": model, "tidegauge.model.version": version}
+            same = {key: value for key, value in named.items() if value} | records.context(role=role, versions=versions)
+            columns = [
+                wire.time_column(frames.times(data, timestamp, self._clock.now_ns())),
+                [wire.constant(same, records.PREDICTION)] * data.height,
+                wire.text_column("tidegauge.prediction.id", identifiers),
+                *frames.text_columns(
+                    data,
+                    {"tidegauge.prediction.value": prediction} | {f"tidegauge.slice.{name}": name for name in slices},
+                ),
+                *frames.feature_columns(data, features),
+            ]
+            if score:
+                scores = data[score].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+                columns.append(wire.double_column("tidegauge.prediction.score", scores))
+            self._send(columns)
+            return identifiers
+
+        return self._guard(send, [])
+
+    def log_label(self, model: str, prediction_id: str, label: Any, *, timestamp: datetime | None = None) -> None:
+        """The truth about an earlier prediction, whenever it is known; the last by event time counts."""
+        self._event(records.LABEL, lambda: records.label(model, prediction_id, label), timestamp)
+
+    def log_labels(
+        self,
+        model: str,
+        prediction_ids: Sequence[str],
+        labels: Sequence[Any],
+        *,
+        timestamps: Sequence[datetime] | None = None,
+    ) -> None:
+        """Many labels at once; the sequences are of equal length."""
+
+        def send() -> None:
+            if not len(prediction_ids) == len(labels) == len(timestamps if timestamps is not None else labels):
+                raise InvalidRecord("log_labels: prediction_ids, labels and timestamps must be of equal length")
+            now = self._clock.now_ns()
+            moments = (
+                [now] * len(labels) if timestamps is None else frames.epoch_ns(pl.Series("timestamps", timestamps))
+            )
+            self._send(
+                [
+                    wire.time_column(moments),
+                    [wire.constant({"tidegauge.model.name": model}, records.LABEL)] * len(labels),
+                    wire.text_column("tidegauge.prediction.id", list(prediction_ids)),
+                    wire.text_column("tidegauge.label.value", [records.text(each) for each in labels]),
+                ]
+            )
+
+        self._guard(send, None)
+
+    def log_feedback(
+        self,
+        kind: Literal["thumbs", "csat", "correction"],
+        score: float | None = None,
+        *,
+        comment: str = "",
+        trace_id: str = "",
+        span_id: str = "",
+        prediction_id: str = "",
+        timestamp: datetime | None = None,
+    ) -> None:
+        """What a person said: thumbs -1 or 1, csat 1 to 5, or a correction in ``comment``."""
+        self._event(
+            records.FEEDBACK,
+            lambda: records.feedback(kind, score, comment, prediction_id),
+            timestamp,
+            trace_id,
+            span_id,
+        )
+
+    def log_outcome(
+        self,
+        name: str,
+        value: float = 1.0,
+        *,
+        trace_id: str = "",
+        prediction_id: str = "",
+        timestamp: datetime | None = None,
+    ) -> None:
+        """What came of it: click, conversion, deflection ..."""
+        attributes = {"tidegauge.outcome.name": name, "tidegauge.outcome.value": float(value)}
+        linked = attributes | ({"tidegauge.prediction.id": prediction_id} if prediction_id else {})
+        self._event(records.OUTCOME, lambda: linked, timestamp, trace_id)
+
+    def request(
+        self,
+        name: str = "request",
+        *,
+        tenant: str = "",
+        intent: str = "",
+        session: str = "",
+        role: str = "",
+        slices: Mapping[str, str] | None = None,
+        versions: Mapping[str, str] | None = None,
+    ) -> AbstractContextManager[Step]:
+        """The root span of one request; steps inside inherit its context."""
+        return self._steps.request(name, records.context(tenant, intent, session, role, slices, versions))
+
+    def llm_call(
+        self,
+        model: str,
+        *,
+        provider: str = "",
+        operation: str = "chat",
+        prompt_name: str = "",
+        prompt_version: str = "",
+    ) -> AbstractContextManager[LlmCall]:
+        """A span around one call of a language model."""
+        attributes = {
+            "gen_ai.operation.name": operation,
+            "gen_ai.request.model": model,
+            "gen_ai.provider.name": provider,
+            "gen_ai.prompt.name": prompt_name,
+            "gen_ai.prompt.version": prompt_version,
+        }
+        return self._steps.span(LlmCall, f"{operation} {model}", attributes, client=True)
+
+    def retrieval(self, source: str, query: str = "", top_k: int | None = None) -> AbstractContextManager[Retrieval]:
+        """A span around a search in ``source``."""
+        attributes: records.Attributes = {"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": source}
+        if top_k is not None:
+            attributes["gen_ai.retrieval.top_k"] = top_k
+        if self._steps.captures:
+            attributes["gen_ai.retrieval.query.text"] = query
+        return self._steps.span(Retrieval, f"retrieval {source}", attributes, client=True)
+
+    def tool_call(self, name: str, arguments: str = "") -> AbstractContextManager[ToolCall]:
+        """A span around one tool call."""
+        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
+        if self._steps.captures:
+            attributes["gen_ai.tool.call.arguments"] = arguments
+        return self._steps.span(ToolCall, f"execute_tool {name}", attributes)
+
+    def guardrail(self, name: str) -> AbstractContextManager[Guardrail]:
+        """A span around one check of input or output."""
+        attributes = {"tidegauge.guardrail.name": name, "tidegauge.guardrail.action": "pass"}
+        return self._steps.span(Guardrail, f"guardrail {name}", attributes)
+
+    def flush(self, timeout_s: float = 30) -> bool:
+        """Wait until all that was logged is delivered or given up; False after ``timeout_s``."""
+        milliseconds = int(timeout_s * 1000)
+        spans = self._tracers.force_flush(milliseconds)
+        logs = self._loggers.force_flush(milliseconds)
+        return self._sender.flush(timeout_s) and spans and logs
+
+    def shutdown(self) -> None:
+        """Flush and stop."""
+        self.flush()
+        self._tracers.shutdown()
+        self._loggers.shutdown()
+        self._sender.close(0)
+
+    def _send(self, columns: Sequence[frames.Column]) -> None:
+        for payload, rows in frames.requests(self._resource, columns):
+            self._sender.offer(payload, rows)
+
+    def _event(
+        self,
+        name: str,
+        build: Callable[[], records.Attributes],
+        timestamp: datetime | None,
+        trace_id: str = "",
+        span_id: str = "",
+    ) -> None:
+        def emit() -> None:
+            self._logger.emit(
+                timestamp=records.nanoseconds(timestamp) if timestamp else self._clock.now_ns(),
+                context=_span_context(trace_id, span_id),
+                severity_number=SeverityNumber.INFO,
+                attributes=(INHERITED.get() or {}) | build(),
+                event_name=name,
+            )
+
+        self._guard(emit, None)
+
+    def _guard(self, work: Callable[[], T], otherwise: T) -> T:
+        try:
+            return work()
+        except InvalidRecord as error:
+            if self._strict:
+                raise
+            if not self.rejected:
+                log.warning("a record was not sent: %s; further ones are only counted", error)
+            self.rejected += 1
+            return otherwise
+
+
+def _resource_bytes(described: Resource) -> bytes:
+    scalars = {key: value for key, value in described.attributes.items() if isinstance(value, str | bool | int | float)}
+    return ResourceMessage(attributes=wire.key_values(scalars)).SerializeToString()
+
+
+def _span_context(trace_id: str, span_id: str) -> Any:
+    if not trace_id:
+        return None
+    remote = SpanContext(int(trace_id, 16), int(span_id or "0", 16), is_remote=True, trace_flags=TraceFlags(1))
+    return trace.set_span_in_context(NonRecordingSpan(remote))
+
+
+def init(
+    service_name: str,
+    endpoint: str = "http://127.0.0.1:4318",
+    *,
+    protocol: Literal["http/protobuf", "grpc"] = "http/protobuf",
+    headers: Mapping[str, str] | None = None,
+    resource: Mapping[str, str] | None = None,
+    capture_content: bool = False,
+    clock: Clock | None = None,
+    strict: bool = False,
+    on_full: Literal["drop", "wait"] = "drop",
+) -> Client:
+    """Start sending to a Tidegauge receiver, or to any OpenTelemetry Collector in front of one.
+
+    Args:
+        service_name: ``service.name`` of everything sent.
+        endpoint: Base address: port 4318 for HTTP, 4317 for gRPC.
+        headers: For authentication.
+        resource: Further resource attributes, such as the version tuple (``tidegauge.version.base_model``).
+        capture_content: Record prompts, answers and documents. Off, only numbers and names leave the service.
+        clock: For replays of past data.
+        strict: Raise InvalidRecord instead of counting; for tests and batch jobs.
+        on_full: What a full queue does to a frame: ``drop`` it (a service), or ``wait`` (a batch job).
+    """
+    return Client(
+        service_name,
+        endpoint.rstrip("/"),
+        protocol,
+        headers or {},
+        resource or {},
+        capture_content,
+        clock or SystemClock(),
+        strict,
+        on_full,
+    )

@@ -1,0 +1,113 @@
+"""What the SDK's events look like as attributes, and what it refuses to send."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tidegauge.errors import InvalidRecord
+
+PREDICTION = "tidegauge.prediction"
+LABEL = "tidegauge.label"
+FEEDBACK = "tidegauge.feedback"
+OUTCOME = "tidegauge.outcome"
+
+FEATURE = "tidegauge.feature."
+CATEGORY = "tidegauge.category."
+FEEDBACK_RANGE = {"thumbs": (-1.0, 1.0), "csat": (1.0, 5.0), "correction": (-math.inf, math.inf)}
+
+Attributes = dict[str, Any]
+
+
+def context(
+    tenant: str = "",
+    intent: str = "",
+    session: str = "",
+    role: str = "",
+    slices: Mapping[str, str] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> Attributes:
+    """The attributes that say whose record it is, and of which version; empty ones are left out."""
+    named = {"tidegauge.tenant": tenant, "tidegauge.intent": intent, "session.id": session, "tidegauge.role": role}
+    named |= {f"tidegauge.slice.{key}": str(value) for key, value in (slices or {}).items()}
+    named |= {f"tidegauge.version.{key}": str(value) for key, value in (versions or {}).items()}
+    return {key: value for key, value in named.items() if value}
+
+
+def prediction(
+    model: str, prediction_id: str, features: Mapping[str, Any], value: Any, score: float | None, version: str
+) -> Attributes:
+    """The attributes of one prediction.
+
+    Raises:
+        InvalidRecord: no model name, or a feature that is neither a number, text, a bool nor None.
+    """
+    if not model:
+        raise InvalidRecord("log_prediction: model is empty; give the name that its predictions are watched under")
+    attributes: Attributes = {"tidegauge.model.name": model, "tidegauge.prediction.id": prediction_id}
+    attributes["tidegauge.prediction.value"] = text(value)
+    if version:
+        attributes["tidegauge.model.version"] = version
+    if score is not None:
+        attributes["tidegauge.prediction.score"] = float(score)
+    for name, each in features.items():
+        attributes.update(feature(name, each))
+    return attributes
+
+
+def feature(name: str, value: Any) -> Attributes:
+    """One feature as an attribute; None as no attribute, which is stored as missing."""
+    plain = value.item() if hasattr(value, "item") else value
+    if plain is None:
+        return {}
+    if isinstance(plain, bool | str):
+        return {CATEGORY + name: text(plain)}
+    if isinstance(plain, int | float):
+        return {FEATURE + name: float(plain)}
+    raise InvalidRecord(
+        f"log_prediction: feature {name!r} is a {type(value).__name__}; send a number, text, a bool or None"
+    )
+
+
+def label(model: str, prediction_id: str, value: Any) -> Attributes:
+    """The attributes of a ground truth. Raises InvalidRecord without a model or a prediction id."""
+    if not model or not prediction_id:
+        raise InvalidRecord("log_label: needs the model and the prediction_id that log_prediction returned")
+    return {
+        "tidegauge.model.name": model,
+        "tidegauge.prediction.id": prediction_id,
+        "tidegauge.label.value": text(value),
+    }
+
+
+def feedback(kind: str, score: float | None, comment: str, prediction_id: str) -> Attributes:
+    """The attributes of a human's judgement. Raises InvalidRecord for an unknown kind or a score out of range."""
+    if kind not in FEEDBACK_RANGE:
+        raise InvalidRecord(f"log_feedback: kind {kind!r} is none of {', '.join(FEEDBACK_RANGE)}")
+    low, high = FEEDBACK_RANGE[kind]
+    if score is not None and not low <= score <= high:
+        raise InvalidRecord(f"log_feedback: a {kind} score lies in {low:g} .. {high:g}, got {score!r}")
+    named = {"tidegauge.feedback.comment": comment, "tidegauge.prediction.id": prediction_id}
+    attributes: Attributes = {"tidegauge.feedback.kind": kind} | {key: each for key, each in named.items() if each}
+    return attributes | ({} if score is None else {"tidegauge.feedback.score": float(score)})
+
+
+def text(value: Any) -> str:
+    """A prediction or label as text: true and false in lower case, whole floats without a point, None as empty."""
+    plain = value.item() if hasattr(value, "item") else value
+    if plain is None:
+        return ""
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    if isinstance(plain, float) and plain.is_integer():
+        return str(int(plain))
+    return str(plain)
+
+
+def nanoseconds(moment: datetime) -> int:
+    """An aware datetime as nanoseconds since 1970. Raises InvalidRecord for a naive one."""
+    if moment.tzinfo is None:
+        raise InvalidRecord(f"timestamp {moment} has no time zone; use datetime(..., tzinfo=UTC)")
+    return int(moment.timestamp() * 1_000_000) * 1_000

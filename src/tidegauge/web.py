@@ -1,0 +1,97 @@
+"""ASGI applications on loopback or elsewhere, in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+
+import uvicorn
+from starlette.applications import Starlette
+
+from tidegauge.errors import TidegaugeError
+
+Job = Callable[[asyncio.Event], Awaitable[None]]
+
+
+class EventLoopThread:
+    """An asyncio loop in a daemon thread, running jobs until it is stopped.
+
+    A job is a coroutine function that serves until the event it is given is set.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._tasks: list[tuple[Future[None], asyncio.Event]] = []
+        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def serve(self, job: Job) -> Future[None]:
+        """Start ``job``; the future ends when it does."""
+        stop = asyncio.Event()
+        future = asyncio.run_coroutine_threadsafe(_awaited(job, stop), self.loop)
+        self._tasks.append((future, stop))
+        return future
+
+    def close(self, timeout_s: float = 10) -> None:
+        """Ask every job to stop, wait for them, end the loop."""
+        for _, stop in self._tasks:
+            self.loop.call_soon_threadsafe(stop.set)
+        for future, _ in self._tasks:
+            future.exception(timeout_s)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout_s)
+        self.loop.close()
+
+
+async def _awaited(job: Job, stop: asyncio.Event) -> None:
+    await job(stop)
+
+
+class WebServer:
+    """Serves ``app`` with uvicorn on a loop of its own; ``port`` is the bound one even where 0 was asked for."""
+
+    def __init__(self, app: Starlette, host: str, port: int, name: str, loop: EventLoopThread | None = None) -> None:
+        config = uvicorn.Config(
+            app, host=host, port=port, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=30
+        )
+        self._server = uvicorn.Server(config)
+        self._socket = _bind(config)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        self._own = loop is None
+        self._loop = loop or EventLoopThread(name)
+        self._loop.serve(self._run)
+
+    @property
+    def url(self) -> str:
+        """Base address."""
+        return f"http://{self.host}:{self.port}"
+
+    def close(self) -> None:
+        """Stop a server that has its own loop; one on a shared loop ends with that loop."""
+        if self._own:
+            self._loop.close()
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
+        await stop.wait()
+        self._server.should_exit = True
+        await serving
+
+
+def _bind(config: uvicorn.Config) -> socket.socket:
+    family = socket.AF_INET6 if ":" in str(config.host) else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((config.host, config.port))
+    except OSError as error:
+        bound.close()
+        raise TidegaugeError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror}; is another process there? "
+            "Choose another port in the configuration, or 0 for any free one"
+        ) from error
+    return bound
