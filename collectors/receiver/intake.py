@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from typing import Any
 
 from tidegauge import instruments
-from tidegauge.collectors.normalise import parse
+from tidegauge.collectors.otlp import count
 from tidegauge.errors import Backpressure, InvalidPayload
 from tidegauge.model import Export, Signal, Transport
 
-CONTAINERS = {
-    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
-    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
-    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
-}
 RETRY_AFTER_S = 1.0
 
 
@@ -70,10 +64,3 @@ class Intake:
             instruments.REJECTED.labels(signal.name.lower(), "refused by the store").inc()
         else:
             instruments.DEFERRED.labels(signal.name.lower()).inc()
-
-
-def count(signal: Signal, payload: bytes) -> int:
-    """Spans, log records or metrics in a serialized request. Raises InvalidPayload when it cannot be decoded."""
-    resources, scopes, records = CONTAINERS[signal]
-    request: Any = parse(signal, payload)
-    return sum(len(getattr(scope, records)) for each in getattr(request, resources) for scope in getattr(each, scopes))

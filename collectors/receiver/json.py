@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from tidegauge.collectors.normalise import REQUESTS
+from tidegauge.collectors.otlp import REQUESTS
 from tidegauge.errors import InvalidPayload
 from tidegauge.model import Signal
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from tidegauge.collectors.normalise import normalise
+from tidegauge.collectors.otlp import normalise
 from tidegauge.model import Signal
 from tidegauge.store import Store
 

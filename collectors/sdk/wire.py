@@ -74,4 +74,3 @@ def logs_request(resource: bytes, scope: bytes) -> bytes:
     """A serialized ExportLogsServiceRequest of one serialized Resource and one serialized ScopeLogs."""
     body = b"\x0a" + varint(len(resource)) + resource + b"\x12" + varint(len(scope)) + scope
     return b"\x0a" + varint(len(body)) + body
-

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from tidegauge.errors import ConfigError
 
@@ -87,10 +87,15 @@ class Reference(Section):
         "trailing",
         description="training: rows logged with role=training; fixed: start to end; trailing: the days before",
     )
-    start: datetime | None = Field(None, description="fixed: first moment")
+    start: datetime | None = Field(None, description="fixed: first moment; in UTC unless it says otherwise")
     end: datetime | None = Field(None, description="fixed: first moment after")
     days: float = Field(28, gt=0, description="trailing: how long")
     gap_days: float = Field(1, ge=0, description="trailing: the stretch before the window that is left out")
+
+    @field_validator("start", "end")
+    @classmethod
+    def _in_utc(cls, moment: datetime | None) -> datetime | None:
+        return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
     @model_validator(mode="after")
     def _fixed_has_both_ends(self) -> Self:
@@ -119,12 +124,16 @@ class Detectors(Section):
     enabled: bool = True
     interval_s: Seconds = Field(60, description="how often to look for windows that have closed")
     lag_s: float = Field(60, ge=0, description="wait after a window's end for late records")
+    max_rows: int = Field(100_000, gt=999, description="rows read of a window or reference; beyond it a sample by hash")
+    windows_per_run: int = Field(50, gt=0, description="windows evaluated per subject in one run, to catch up in steps")
+    label_share: float = Field(0.9, gt=0, le=1, description="labels are compared once so many predictions have theirs")
+    label_wait_days: float = Field(7, ge=0, description="or so long after the window, with the labels that have come")
     models: tuple[Watch, ...] = (Watch(),)
     services: tuple[Watch, ...] = Field(
         (Watch(),), description="LLM services whose input texts are embedded and compared"
     )
     embedder: Literal["auto", "sentence-transformers", "off"] = Field(
-        "auto", description="auto: sentence-transformers where the extra is installed"
+        "auto", description="auto: sentence-transformers where the extra is installed; off: texts are not compared"
     )
     embedding_model: str = Field("", description="a sentence-transformers model; empty: all-MiniLM-L6-v2 as packaged")
     max_texts: int = Field(1000, gt=1, description="texts embedded per window, sampled by hash")

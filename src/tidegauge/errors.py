@@ -12,9 +12,8 @@ TidegaugeError
 
 from __future__ import annotations
 
-
-# ClickHouse codes that say nothing about the data: out of memory, too many parts or queries, no space, read-only, timeouts,
-# network, and failures without a code.
+# ClickHouse codes that say nothing about the data: out of memory, too many parts or queries, no space, read-only,
+# timeouts, network, and failures without a code.
 TRANSIENT_CODES = frozenset({0, 3, 23, 74, 75, 76, 159, 164, 202, 203, 209, 210, 236, 241, 242, 243, 252, 319, 999})
 
 

@@ -1,4 +1,4 @@
-"""Nested attribute values to JSON text, before ClickHouse sees them.
+"""OTLP requests as bytes: checked, counted, and with nested attribute values as JSON text.
 
 OTLP attribute values may be key-value lists and arrays of any depth; a table column cannot. Hardly any request has one,
 so a search over the raw bytes decides whether a request has to be opened at all.
@@ -27,6 +27,12 @@ REQUESTS: dict[Signal, type[Message]] = {
     Signal.METRICS: ExportMetricsServiceRequest,
 }
 
+CONTAINERS = {
+    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
+    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
+}
+
 # A wire-format length is any number of bytes with the high bit set and one without. The three shapes: an attribute
 # value that is a key-value list; a log body that is one; an array whose first item is a list or an array. A match may
 # be text that happens to look so, which costs time and changes nothing.
@@ -43,6 +49,13 @@ def parse(signal: Signal, payload: bytes) -> Message:
         return REQUESTS[signal].FromString(payload)
     except DecodeError as error:
         raise InvalidPayload(f"not a protobuf {REQUESTS[signal].__name__}: {error}") from error
+
+
+def count(signal: Signal, payload: bytes) -> int:
+    """Spans, log records or metrics in a serialized request. Raises InvalidPayload when it cannot be decoded."""
+    resources, scopes, records = CONTAINERS[signal]
+    request: Any = parse(signal, payload)
+    return sum(len(getattr(scope, records)) for each in getattr(request, resources) for scope in getattr(each, scopes))
 
 
 def normalise(signal: Signal, payload: bytes) -> bytes:
