@@ -59,7 +59,7 @@ def _apply(store: Store, migration: Migration, checksum: str | None) -> bool:
         return False
     if checksum is not None:
         raise StoreError(
-            f"migration {migration.version} ({migration.name}) was changed after it was applied to {store.dsn}: "
+            f"migration {migration.version} ({migration.name}) was changed after it was applied to {store.address}: "
             "put the change into a new migration, or start with an empty database"
         )
     for statement in migration.statements:

@@ -1,7 +1,7 @@
 """One file, ``tidegauge.yaml``, plus environment variables; everything has a working default.
 
-A variable names its setting by path: ``TIDEGAUGE_RECEIVER__HTTP_PORT=4318``. Environment wins over the file. A secret
-has a twin that ends in ``_file`` and names a file to read it from.
+A variable names its setting by path: ``TIDEGAUGE_RECEIVER__HTTP_PORT=4318``, ``TIDEGAUGE_DATA_DIR=/data``. Environment
+wins over the file. A secret has a twin that ends in ``_file`` and names a file to read it from.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Section(BaseModel):
 class ClickHouse(Section):
     """Where everything is stored."""
 
-    dsn: str = Field("", description="clickhouse://user:password@host:8123; empty: embedded, in data_dir")
+    dsn: SecretStr = Field(
+        SecretStr(""), description="clickhouse://user:password@host:8123; empty: embedded, in data_dir"
+    )
     database: str = Field("tidegauge", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
@@ -229,7 +231,7 @@ class Settings(Section):
     @property
     def dsn(self) -> str:
         """The database's address, the embedded one in ``data_dir`` where none is given."""
-        return self.clickhouse.dsn or f"chdb://{self.data_dir.absolute() / 'clickhouse'}"
+        return self.clickhouse.dsn.get_secret_value() or f"chdb://{self.data_dir.absolute() / 'clickhouse'}"
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -264,8 +266,8 @@ def _from_file(path: Path) -> dict[str, Any]:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text in environ.items():
-        if name.startswith(PREFIX) and "__" in name:
-            keys = name.removeprefix(PREFIX).lower().split("__")
+        keys = name.removeprefix(PREFIX).lower().split("__")
+        if name.startswith(PREFIX) and keys[0] in Settings.model_fields:
             _merge(found, _nest(keys, yaml.safe_load(text)))
     return found
 

@@ -61,6 +61,12 @@ class Store:
         """Whether the engine lives in this process."""
         return self.dsn.startswith("chdb://")
 
+    @property
+    def address(self) -> str:
+        """Where the database is, without credentials."""
+        scheme, _, rest = self.dsn.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
+
     def rows(self, sql: str, params: Params | None = None) -> Rows:
         """Run a query; its rows as dictionaries, datetimes aware and in UTC."""
         with self._client() as client:

@@ -5,8 +5,9 @@ As a class::
     with KafkaBroker() as broker:
         KafkaProducer(bootstrap_servers=broker.bootstrap)
 
-As a command: ``python tests/kafka_broker/broker.py start|stop|status|fetch``. ``start`` prints the bootstrap address and leaves the
-broker running, ``stop`` ends it by its process id. Needs ``java`` (17 or newer), and ``mvn`` the first time.
+As a command: ``python tests/kafka_broker/broker.py start|stop|status|fetch``. ``start`` prints the bootstrap address
+and leaves the broker running, ``stop`` ends it by its process id. Needs ``java`` (17 or newer), and ``mvn`` the first
+time.
 """
 
 from __future__ import annotations
@@ -153,10 +154,16 @@ class KafkaBroker:
         self.port, self._controller_port = free_ports(2)
         self.cluster_id = ""
         self._heap_mb = heap_mb
+        self._log = self.root / "broker.log"
+        self._log_offset = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> KafkaBroker:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -185,16 +192,13 @@ class KafkaBroker:
         fetch_jars()
         if not self.cluster_id:
             self._format()
-        log = self.root / "broker.log"
-        offset = log.stat().st_size if log.exists() else 0
-        heap = f"{self._heap_mb}m"
-        command = self._java(f"-Xms{heap}", f"-Xmx{heap}", main="kafka.Kafka", arguments=["server.properties"])
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        self._wait_until_started(log, offset)
-        self._check_cluster_id()
+        self._launch()
+        try:
+            self._wait_until_started()
+            self._check_cluster_id()
+        except BaseException:
+            self.kill9()
+            raise
         return self
 
     def stop(self) -> None:
@@ -259,15 +263,23 @@ class KafkaBroker:
             raise BrokerError(f"Kafka's StorageTool could not format {self.root}:\n{done.stdout}{done.stderr}")
         self.cluster_id = cluster_id
 
-    def _wait_until_started(self, log: Path, offset: int) -> None:
-        def started() -> bool:
-            if self._process is None or self._process.poll() is not None:
-                raise BrokerError(f"the Kafka broker ended while starting:\n{_tail(log)}")
-            return STARTED in _text_after(log, offset)
+    def _launch(self) -> None:
+        self._log_offset = self._log.stat().st_size if self._log.exists() else 0
+        heap = f"{self._heap_mb}m"
+        command = self._java(f"-Xms{heap}", f"-Xmx{heap}", main="kafka.Kafka", arguments=["server.properties"])
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
 
-        if not _wait_for(started, START_LIMIT_S):
-            self.kill9()
-            raise BrokerError(f"no '{STARTED}' within {START_LIMIT_S:g} s:\n{_tail(log)}")
+    def _wait_until_started(self) -> None:
+        if not _wait_for(self._has_started, START_LIMIT_S):
+            raise BrokerError(f"no '{STARTED}' within {START_LIMIT_S:g} s:\n{_tail(self._log)}")
+
+    def _has_started(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            raise BrokerError(f"the Kafka broker ended while starting:\n{_tail(self._log)}")
+        return STARTED in _text_after(self._log, self._log_offset)
 
     def _check_cluster_id(self) -> None:
         """A stray broker on our port must never be mistaken for ours."""

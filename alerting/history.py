@@ -1,0 +1,74 @@
+"""Transitions as rows of ``alert_events``: the only memory that outlives the process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from tidegauge.alerting.states import AlertState, Notice, State, Transition
+from tidegauge.store import Store
+
+_COLUMNS = ", ".join("timestamp" if each.name == "at" else each.name for each in fields(Transition))
+
+
+def append(store: Store, transitions: Sequence[Transition]) -> None:
+    """Store ``transitions``, all of them or none."""
+    store.insert("alert_events", [_row(each) for each in transitions])
+
+
+def restore(store: Store) -> dict[str, AlertState]:
+    """Where every series stood when its last row was written; inactive and resolved ones are left out."""
+    sql = f"""SELECT * FROM (SELECT {_COLUMNS} FROM alert_events ORDER BY timestamp DESC LIMIT 1 BY fingerprint)
+              WHERE state NOT IN ('inactive', 'resolved')"""  # noqa: S608 - the columns are our own
+    latest = [_transition(row) for row in store.rows(sql)]
+    told = _told(store) if any(each.open for each in latest) else {}
+    return {each.fingerprint: _state(each, told.get(each.fingerprint, ())) for each in latest}
+
+
+def notices(store: Store, since: datetime) -> list[Transition]:
+    """Every transition at or after ``since`` that receivers are told of, oldest first."""
+    sql = f"""SELECT {_COLUMNS} FROM alert_events WHERE notice != '' AND timestamp >= {{since:DateTime64(6)}}
+              ORDER BY timestamp, notice"""  # noqa: S608 - the columns are our own
+    return [_transition(row) for row in store.rows(sql, {"since": since})]
+
+
+def _told(store: Store) -> Mapping[str, tuple[str, ...]]:
+    sql = "SELECT fingerprint, argMax(receivers, timestamp) AS told FROM alert_events WHERE notice = 'fire' GROUP BY fingerprint"
+    return {row["fingerprint"]: tuple(row["told"]) for row in store.rows(sql)}
+
+
+def _row(transition: Transition) -> dict[str, Any]:
+    values = asdict(transition)
+    return {"timestamp": values.pop("at")} | {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, State | Notice) else value
+
+
+def _transition(row: Mapping[str, Any]) -> Transition:
+    values = dict(row) | {
+        "state": State(row["state"]),
+        "previous": State(row["previous"]),
+        "notice": Notice(row["notice"]),
+        "receivers": tuple(row["receivers"]),
+    }
+    return Transition(at=values.pop("timestamp"), **values)
+
+
+def _state(last: Transition, told: tuple[str, ...]) -> AlertState:
+    return AlertState(
+        last.rule,
+        last.labels,
+        last.state,
+        last.since,
+        last.open,
+        last.lapsed_since,
+        last.severity,
+        last.owner,
+        last.runbook,
+        last.action,
+        told,
+    )

@@ -1,0 +1,72 @@
+"""What the rules see: one query for all rules that ask the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from tidegauge.alerting.rules import Rule
+from tidegauge.alerting.states import QueryFailed, Reading
+from tidegauge.metrics import Observation, observe
+from tidegauge.model import Window
+from tidegauge.store import Store
+
+logger = logging.getLogger(__name__)
+Question = tuple[str, tuple[str, ...], Window, tuple[tuple[str, str], ...]]
+Labels = tuple[tuple[str, str], ...]
+
+
+class Observer:
+    """Answers the rules of one round at ``now``; a query that fails, fails for its rules alone."""
+
+    def __init__(self, store: Store, now: datetime) -> None:
+        self._store = store
+        self._now = now
+        self._answers: dict[Question, list[Observation] | QueryFailed] = {}
+
+    def readings(self, rule: Rule) -> list[Reading] | QueryFailed:
+        """Every series of ``rule``; for ``absent_for`` also those that were seen before and are not now."""
+        if rule.absent_for:
+            return _paired(self._seen(rule, rule.seen_within), self._seen(rule, rule.absent_for), swap=True)
+        if rule.compare:
+            return _paired(self._seen(rule, rule.window), self._seen(rule, rule.window, rule.compare.offset), swap=False)
+        found = self._seen(rule, rule.window)
+        return found if isinstance(found, QueryFailed) else [Reading(each.labels, each) for each in found]
+
+    @property
+    def queries(self) -> int:
+        """How many queries were run."""
+        return len(self._answers)
+
+    def _seen(self, rule: Rule, length: timedelta, offset: timedelta = timedelta(0)) -> list[Observation] | QueryFailed:
+        end = (self._now - rule.delay - offset).replace(second=0, microsecond=0)
+        window = Window(end - length, end)
+        question = (rule.metric, rule.by, window, tuple(sorted(rule.where.items())))
+        if question not in self._answers:
+            self._answers[question] = self._ask(rule, window)
+        return self._answers[question]
+
+    def _ask(self, rule: Rule, window: Window) -> list[Observation] | QueryFailed:
+        try:
+            return observe(self._store, rule.measure, rule.by, window, rule.where)
+        except Exception as error:
+            logger.exception("rule %s: its query failed", rule.alert)
+            return QueryFailed(str(error).splitlines()[0][:300] if str(error) else type(error).__name__)
+
+
+def _paired(
+    first: list[Observation] | QueryFailed, second: list[Observation] | QueryFailed, *, swap: bool
+) -> list[Reading] | QueryFailed:
+    """One reading for each of ``first``, with its partner: as ``before``, or with ``swap`` as ``now``."""
+    if isinstance(first, QueryFailed):
+        return first
+    if isinstance(second, QueryFailed):
+        return second
+    partners = {_key(each): each for each in second}
+    pairs: Sequence[tuple[Observation, Observation | None]] = [(each, partners.get(_key(each))) for each in first]
+    return [Reading(a.labels, b) if swap else Reading(a.labels, a, b) for a, b in pairs]
+
+
+def _key(seen: Observation) -> Labels:
+    return tuple(sorted(seen.labels.items()))

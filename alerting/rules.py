@@ -1,0 +1,196 @@
+"""Alert rules: what is watched, when it is too much, who is told and what they should do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from tidegauge.alerting.documents import Document
+from tidegauge.alerting.durations import Duration
+from tidegauge.errors import ConfigError
+from tidegauge.metrics import METRICS, Kind, Metric, label_name
+
+STARTER = Path(str(files("tidegauge.alerting") / "starter_rules.yaml"))
+Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Labels = Mapping[str, str]
+
+
+class Severity(StrEnum):
+    """Who is woken: ``page`` goes to every receiver, ``triage`` to all but PagerDuty, ``info`` to webhooks only."""
+
+    PAGE = "page"
+    TRIAGE = "triage"
+    INFO = "info"
+
+
+class Strict(BaseModel):
+    """Base of everything in a rule file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Compare(Strict):
+    """Compare with the same window ``offset`` earlier: a ratio of 1.2 is 20 % more."""
+
+    offset: Duration
+    above_ratio: float | None = Field(None, gt=0, allow_inf_nan=False)
+    below_ratio: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_ratio(self) -> Self:
+        if (self.above_ratio is None) == (self.below_ratio is None):
+            raise ValueError("compare needs above_ratio or below_ratio, one of them")
+        if not self.offset:
+            raise ValueError("compare needs an offset longer than 0s")
+        return self
+
+
+class Rule(Strict):
+    """One rule, evaluated for every combination of its ``by`` dimensions."""
+
+    alert: Name
+    metric: str
+    by: tuple[str, ...] = ()
+    where: Labels = Field(default_factory=dict, description="dimension: value, which the records must have")
+    window: Duration = Field(timedelta(minutes=5), description="how far back each evaluation looks")
+    delay: Duration = Field(timedelta(0), description="the window ends so long ago, to wait for late records")
+    above: float | None = Field(None, allow_inf_nan=False)
+    below: float | None = Field(None, allow_inf_nan=False)
+    compare: Compare | None = None
+    absent_for: Duration | None = Field(None, description="fires when a known series had no records for so long")
+    seen_within: Duration = Field(timedelta(days=7), description="with absent_for: what makes a series known")
+    for_: Duration = Field(timedelta(0), alias="for", description="the condition must hold so long before it fires")
+    keep_firing_for: Duration = Field(timedelta(0), description="it stays firing so long after the condition ended")
+    stale_after: Duration = Field(timedelta(hours=1), description="without data so long, an open alert is closed")
+    min_samples: int | None = Field(
+        None, ge=1, description="with fewer the state is insufficient; none: 30 for rates, means and quantiles, else 1"
+    )
+    severity: Severity
+    owner: Name
+    runbook: Text
+    action: Text
+    labels: Labels = Field(default_factory=dict)
+    annotations: Labels = Field(default_factory=dict, description="summary, description or any text; shown as it is")
+    receivers: tuple[str, ...] | None = Field(None, description="names of receivers; none: by severity")
+    interval: Duration = Field(timedelta(0), description="set by the group")
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, name: str) -> str:
+        if name not in METRICS:
+            raise ValueError(f"is no metric; there are {', '.join(sorted(METRICS))}")
+        return name
+
+    @field_validator("by", "where")
+    @classmethod
+    def _dimensions_are_known(cls, value: Any, info: ValidationInfo) -> Any:
+        metric = METRICS.get(info.data.get("metric", ""))
+        unknown = [name for name in value if metric and not metric.knows(name)]
+        if metric and unknown:
+            raise ValueError(f"{', '.join(unknown)}: {metric.name} has {', '.join(metric.dimensions)}")
+        if info.field_name == "by" and len({label_name(each) for each in value}) < len(value):
+            raise ValueError("must not name the same label twice")
+        return value
+
+    @field_validator("window", "absent_for", "seen_within", "stale_after")
+    @classmethod
+    def _is_a_minute_or_more(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(minutes=1):
+            raise ValueError("must be 1m or more")
+        return value
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        given = [name for name in ("above", "below", "compare", "absent_for") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs one of above, below, compare and absent_for, found {' and '.join(given) or 'none'}")
+        if self.absent_for and self.absent_for >= self.seen_within:
+            raise ValueError("absent_for must be shorter than seen_within")
+        if self.dimension_sources_clash():
+            raise ValueError(f"{self.metric} cannot be divided by all of {', '.join([*self.by, *self.where])} at once")
+        return self
+
+    def dimension_sources_clash(self) -> bool:
+        """Whether no single source of the metric knows every dimension that the rule names."""
+        wanted = [*self.by, *self.where]
+        return not any(all(source.knows(name) for name in wanted) for source in self.measure.sources)
+
+    @property
+    def needed(self) -> int:
+        """How many samples a value must rest on."""
+        return self.min_samples or (30 if self.measure.kind in (Kind.RATE, Kind.MEAN, Kind.QUANTILE) else 1)
+
+    @cached_property
+    def measure(self) -> Metric:
+        """The metric that the rule watches."""
+        return METRICS[self.metric]
+
+
+class Group(Strict):
+    """Rules that are evaluated together every ``interval``."""
+
+    name: Name
+    interval: Duration = Field(timedelta(0), description="0s: in every round")
+    rules: tuple[Rule, ...]
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _interval_is_the_groups(cls, value: Any) -> Any:
+        found = [i for i, each in enumerate(value) if isinstance(each, dict) and "interval" in each] if value else []
+        if found:
+            raise ValueError(f"rule {found[0] + 1} has an interval; only a group has one")
+        return value
+
+
+class RuleFile(Strict):
+    """The whole file."""
+
+    groups: tuple[Group, ...]
+
+
+def check_rules(paths: Sequence[Path]) -> list[Rule]:
+    """All rules of ``paths``, or of the starter file when there are none; names are unique over all files.
+
+    Raises:
+        ConfigError: lists every problem of every file with file and line.
+    """
+    rules: list[Rule] = []
+    problems: list[str] = []
+    places: dict[str, str] = {}
+    for path in paths or [STARTER]:
+        document = Document.read(path, problems)
+        found = _parse(document, problems) if document else None
+        for i, group in enumerate(found.groups if found and document else ()):
+            for k, rule in enumerate(group.rules):
+                place = f"{path}:{document.line(('groups', i, 'rules', k, 'alert')) if document else 0}"
+                if rule.alert in places:
+                    problems.append(f"{place}: the name {rule.alert!r} is taken, at {places[rule.alert]}")
+                places.setdefault(rule.alert, place)
+                rules.append(rule.model_copy(update={"interval": group.interval}))
+    if problems:
+        raise ConfigError("alert rules", problems)
+    return rules
+
+
+def _parse(document: Document, problems: list[str]) -> RuleFile | None:
+    try:
+        return RuleFile.model_validate(document.data)
+    except ValidationError as error:
+        for each in error.errors():
+            problems.append(f"{document.path}:{document.line(each['loc'])}: {_message(each)}")
+        return None
+
+
+def _message(error: Any) -> str:
+    place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in error["loc"]) or "file"
+    shown = error["type"] not in ("missing", "extra_forbidden") and not isinstance(error["input"], dict | list)
+    found = f", found {str(error['input'])[:80]!r}" if shown else ""
+    return f"{place}: {error['msg'].removeprefix('Value error, ')}{found}"

@@ -1,0 +1,117 @@
+"""The page as a Starlette application. Nothing in it writes, and nothing in it leaves the machine."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import plotly
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tidegauge.clock import Clock
+from tidegauge.config import Settings
+from tidegauge.dashboards.page import api, views
+from tidegauge.dashboards.page.text import environment
+from tidegauge.errors import StoreError
+from tidegauge.instruments import REGISTRY
+from tidegauge.store import Store
+
+logger = logging.getLogger(__name__)
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+PAGE = Path(__file__).parent
+
+
+def create_app(store: Store, settings: Settings, clock: Clock) -> Starlette:
+    """The built-in page over ``store``; ``clock`` says what now is, so a replay's page shows the replay's time."""
+    app = Starlette(
+        routes=_routes(),
+        middleware=[Middleware(GZipMiddleware, minimum_size=2000), Middleware(SafeHeaders)],
+        exception_handlers={HTTPException: _refused, StoreError: _store_failed},
+    )
+    app.state.store, app.state.settings, app.state.clock = store, settings, clock
+    app.state.templates, app.state.counters = environment(), counters
+    return app
+
+
+def counters() -> list[tuple[str, str, float]]:
+    """What this process counted: name, labels, value; zeros left out."""
+    samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
+    return [
+        (each.name, ", ".join(f"{key}={value}" for key, value in each.labels.items()), each.value)
+        for each in samples
+        if each.value and not each.name.endswith(("_created", "_bucket"))
+    ]
+
+
+class SafeHeaders:
+    """Puts the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def _routes() -> list[Route | Mount]:
+    return [
+        Route("/", views.index),
+        Route("/drift/{finding_id:path}", views.drift),
+        Route("/boards/{uid}", views.board_page),
+        Route("/traces", views.trace_list),
+        Route("/traces/{trace_id}", views.trace_page),
+        Route("/alerts", views.alert_page),
+        Route("/models/{name:path}", views.model_page),
+        Route("/api/open", api.open_now),
+        Route("/api/boards", api.boards),
+        Route("/api/boards/{uid}/panels/{number:int}", api.panel),
+        Route("/api/drift/{finding_id:path}", api.drift),
+        Route("/api/traces/{trace_id}", api.trace),
+        Route("/healthz", api.health),
+        Route("/static/plotly.min.js", _plotly),
+        Mount("/static", StaticFiles(directory=PAGE / "static")),
+    ]
+
+
+def _plotly(request: Request) -> Response:
+    return FileResponse(PLOTLY, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _problem(request, error.status_code, error.detail)
+
+
+def _store_failed(request: Request, error: Exception) -> Response:
+    logger.error("the store refused a query of %s: %s", request.url.path, error)
+    code = getattr(error, "code", 0)
+    slow = "The query took longer than 30 s: choose a shorter time." if code == 159 else ""
+    return _problem(request, 503, slow or f"ClickHouse refused the query (code {code}); the log of this process says why.")
+
+
+def _problem(request: Request, status: int, detail: str) -> Response:
+    if request.url.path.startswith(("/api/", "/static/")):
+        return JSONResponse({"status": status, "detail": detail}, status)
+    return views.render(request, "problem.html", None, status, code=status, detail=detail)

@@ -1,0 +1,133 @@
+"""The hypotheses about one feature in one part of the traffic."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+
+from tidegauge.detectors.profile import CategoryPart, NumericPart
+from tidegauge.detectors.statistics import (
+    NumericBins,
+    Outcome,
+    chi_squared,
+    jensen_shannon,
+    kl,
+    ks,
+    mean_shift,
+    missing_share,
+    new_categories,
+    non_finite_share,
+    psi,
+    wasserstein,
+)
+from tidegauge.detectors.statistics.arrays import IntArray
+from tidegauge.detectors.statistics.missing import share_shift
+from tidegauge.detectors.verdicts import Hypothesis
+from tidegauge.model import ALL, Slice
+
+Compute: TypeAlias = Callable[[], Outcome]
+ERROR_FLOOR = 0.02
+"""Two points of accuracy: what a gate in front of a deployment refuses, too."""
+
+
+def compare_numeric(
+    feature: str, part: Slice, bins: NumericBins, reference: NumericPart, current: NumericPart
+) -> list[Hypothesis]:
+    """Distribution in cells (PSI, KL, Jensen-Shannon), in ranks (KS, Wasserstein), missing and non-finite values.
+
+    In a slice Wasserstein follows KS, so that its cost is paid only where something moved.
+    """
+    counts = reference.counts, current.counts
+    evidence = partial(_evidence, lambda: numeric_labels(bins), *counts)
+    moved: Compute = partial(_wasserstein, reference, current)
+    followers: tuple[tuple[str, Compute], ...] = (("wasserstein", moved),)
+    ranks = ks(reference.ordered, current.ordered, reference_sorted=True)
+    return [
+        Hypothesis(feature, part, "psi", psi(*counts), _binned(*counts), evidence),
+        Hypothesis(feature, part, "ks", ranks, () if part == ALL else followers),
+        *([Hypothesis(feature, part, "wasserstein", moved())] if part == ALL else []),
+        *compare_missing(feature, part, reference, current),
+        *_compare_non_finite(feature, part, reference, current),
+    ]
+
+
+def compare_categorical(
+    feature: str, part: Slice, reference: CategoryPart, current: CategoryPart
+) -> list[Hypothesis]:
+    """Distribution over the frequent categories, categories never seen before, missing values."""
+    counts = _counts(reference, current)
+    evidence = partial(_evidence, lambda: reference.bins.labels, *counts)
+    followers = (("psi", partial(psi, *counts)), *_binned(*counts))
+    return [
+        Hypothesis(feature, part, "chi_squared", chi_squared(*counts), followers, evidence),
+        Hypothesis(feature, part, "new_categories", new_categories(reference.counts, current.counts)),
+        *compare_missing(feature, part, reference, current),
+    ]
+
+
+def compare_missing(
+    feature: str, part: Slice, reference: NumericPart | CategoryPart, current: NumericPart | CategoryPart
+) -> list[Hypothesis]:
+    """The share of missing values; in a slice only where there are any at all, because else nothing can be found."""
+    if part != ALL and not reference.missing + current.missing:
+        return []
+    outcome = missing_share(reference.missing, reference.rows, current.missing, current.rows)
+    return [Hypothesis(feature, part, "missing", outcome)]
+
+
+def compare_mean(feature: str, part: Slice, reference: NumericPart, current: NumericPart) -> list[Hypothesis]:
+    """The mean of a score, which is what people read."""
+    return [Hypothesis(feature, part, "mean_shift", mean_shift(reference.ordered, current.ordered))]
+
+
+def compare_error(part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
+    """The share of labelled predictions that were wrong."""
+    hits = [each.counts.get("wrong", 0) for each in (reference, current)]
+    outcome = share_shift("error_rate", hits[0], reference.rows, hits[1], current.rows, ERROR_FLOOR)
+    return [Hypothesis("error", part, "error_rate", outcome)]
+
+
+def numeric_labels(bins: NumericBins) -> list[str]:
+    """The cells in words.
+
+    >>> numeric_labels(NumericBins((1.0, 2.5)))
+    ['< 1', '1 to 2.5', '>= 2.5']
+    """
+    edges = [f"{edge:.6g}" for edge in bins.edges]
+    if not edges:
+        return ["all"]
+    between = [f"{low} to {high}" for low, high in pairwise(edges)]
+    return [f"< {edges[0]}", *between, f">= {edges[-1]}"]
+
+
+def _binned(reference: IntArray, current: IntArray) -> tuple[tuple[str, Compute], ...]:
+    return (("kl", partial(kl, reference, current)), ("jensen_shannon", partial(jensen_shannon, reference, current)))
+
+
+def _counts(reference: CategoryPart, current: CategoryPart) -> tuple[IntArray, IntArray]:
+    return np.array(reference.bins.reference, dtype=np.int64), reference.bins.counts(current.counts)
+
+
+def _wasserstein(reference: NumericPart, current: NumericPart) -> Outcome:
+    return wasserstein(reference.ordered, current.ordered, reference_sorted=True)
+
+
+def _compare_non_finite(feature: str, part: Slice, reference: NumericPart, current: NumericPart) -> list[Hypothesis]:
+    if not reference.non_finite + current.non_finite:
+        return []
+    outcome = non_finite_share(reference.non_finite, reference.rows, current.non_finite, current.rows)
+    return [Hypothesis(feature, part, "non_finite", outcome)]
+
+
+def _evidence(labels: Callable[[], Sequence[str]], reference: IntArray, current: IntArray) -> str:
+    return json.dumps({"labels": list(labels()), "reference": _shares(reference), "current": _shares(current)})
+
+
+def _shares(counts: IntArray) -> list[float]:
+    total = int(counts.sum())
+    return [round(count / total, 6) if total else 0.0 for count in counts.tolist()]

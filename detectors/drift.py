@@ -1,0 +1,127 @@
+"""One window of one model: every feature and output, in all traffic and in every slice, against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import chain
+
+import numpy as np
+
+from tidegauge.config import Watch
+from tidegauge.detectors.comparison import compare_categorical, compare_mean, compare_missing, compare_numeric
+from tidegauge.detectors.finding import Claim, Verdict
+from tidegauge.detectors.profile import Profile
+from tidegauge.detectors.statistics import Undetermined, volume
+from tidegauge.detectors.verdicts import Hypothesis
+from tidegauge.model import ALL, Slice, Window
+
+LEAST_ROWS = 50
+"""Of a slice, on both sides: below that no effect worth a finding can be told from chance."""
+HISTORY_WINDOWS, HISTORY_DAYS, FEWEST_WINDOWS = 28, 28, 8
+
+
+def dimensions_of(watch: Watch) -> tuple[str, ...]:
+    """The declared dimensions, and always the version.
+
+    >>> dimensions_of(Watch(slices=("carrier",)))
+    ('version', 'carrier')
+    """
+    return tuple(dict.fromkeys(("version", *watch.slices)))
+
+
+def history(window: Window) -> int:
+    """How many earlier windows the volume is compared with: 28, or those in 28 days but at least 8."""
+    days = max(1.0, window.length / timedelta(days=1))
+    return max(FEWEST_WINDOWS, min(HISTORY_WINDOWS, int(HISTORY_DAYS / days)))
+
+
+def compare_volume(rows: int, before: Sequence[int]) -> Hypothesis:
+    """The number of rows against windows before."""
+    return Hypothesis("volume", ALL, "volume", volume(np.array(before, dtype=np.int64), rows))
+
+
+def untested(reason: str, reference: int, current: int, part: Slice = ALL) -> Claim:
+    """Nothing could be tested in ``part``: one claim that stands for all features."""
+    detector = "reference" if part == ALL else "slice"
+    return Claim("*", detector, part, Verdict.UNDETERMINED, Undetermined(detector, reason, reference, current))
+
+
+class Parts:
+    """The parts of the traffic that can be tested, and why the others cannot."""
+
+    def __init__(self, reference: Profile, current: Profile, most: int) -> None:
+        self._reference, self._current = reference.traffic, current.traffic
+        self.tested: list[Slice] = [ALL]
+        self.untested: list[Claim] = []
+        for dimension in self._current.dimensions:
+            self._divide(dimension, most)
+
+    def _divide(self, dimension: str, most: int) -> None:
+        found = self._current.dimensions[dimension].rows_by_name
+        for name in list(found)[:most]:
+            self._sort(Slice(dimension, name))
+        rest = sum(len(rows) for rows in list(found.values())[most:])
+        if rest:
+            reason = f"the {len(found) - most} values after the {most} most frequent are not tested"
+            self.untested.append(untested(reason, 0, rest, Slice(dimension, "other")))
+
+    def _sort(self, part: Slice) -> None:
+        before, now = self._reference.size(part), self._current.size(part)
+        if before == self._reference.rows and now == self._current.rows:
+            return
+        if not before:
+            self.untested.append(untested(f"{part} is not in the reference", before, now, part))
+        elif min(before, now) < LEAST_ROWS:
+            side = "window" if now < before else "reference"
+            reason = f"{min(before, now)} rows in the {side} are too few for {part}: {LEAST_ROWS} are needed"
+            self.untested.append(untested(reason, before, now, part))
+        else:
+            self.tested.append(part)
+
+
+def hypotheses(reference: Profile, current: Profile, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
+    """All hypotheses about features and outputs."""
+    features = sorted({*_features(reference), *_features(current)})
+    return chain.from_iterable(about_feature(name, reference, current, parts) for name in features)
+
+
+def about_feature(name: str, reference: Profile, current: Profile, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
+    """The hypotheses about one feature; of one that the reference never had, only that it is new."""
+    if not reference.has(name):
+        reason = "the reference does not have this feature"
+        outcome = Undetermined("missing", reason, reference.traffic.rows, current.traffic.rows)
+        yield Hypothesis(name, ALL, "missing", outcome)
+        return
+    numeric = reference.is_numeric(name)
+    for part in parts if current.has(name) else parts[:1]:
+        yield from (_numeric if numeric else _categorical)(name, part, reference, current)
+
+
+def _numeric(name: str, part: Slice, reference: Profile, current: Profile) -> Iterator[Hypothesis]:
+    bins = reference.bins(name)
+    before, now = reference.numeric(name, part, bins), current.numeric(name, part, bins)
+    if not len(now.ordered) + now.non_finite:
+        yield from compare_missing(name, part, before, now)
+        return
+    yield from compare_numeric(name, part, bins, before, now)
+    if name in ("score", "error"):
+        yield from compare_mean(name, part, before, now)
+
+
+def _categorical(name: str, part: Slice, reference: Profile, current: Profile) -> Iterator[Hypothesis]:
+    before, now = reference.categorical(name, part), current.categorical(name, part)
+    if now.counts:
+        yield from compare_categorical(name, part, before, now)
+    else:
+        yield from compare_missing(name, part, before, now)
+
+
+def _features(profile: Profile) -> Iterator[str]:
+    return chain(profile.traffic.numeric, profile.traffic.categorical)
+
+
+def sampling_note(reference: Profile, current: Profile) -> str:
+    """What to add to a finding that rests on a sample."""
+    notes = {"reference": reference.traffic.note, "window": current.traffic.note}
+    return "; ".join(f"{side}: {note}" for side, note in notes.items() if note)

@@ -1,0 +1,39 @@
+"""What turns texts into vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegauge.config import Detectors
+from tidegauge.detectors.embedding.sentence_transformers import SentenceTransformers, installed
+
+EXTRA = "embeddings"
+
+
+class Embedder(Protocol):
+    """A model of text. ``name`` identifies it: vectors of different models are never compared."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, with whatever else its vectors depend on."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row of length 1 for each text."""
+        ...
+
+
+def load_embedder(settings: Detectors) -> Embedder | None:
+    """The embedder that the configuration asks for; None where it is off, or ``auto`` and nothing is installed.
+
+    Raises:
+        MissingExtra: ``sentence-transformers`` was asked for by name and is not installed.
+        ConfigError: the named model cannot be loaded.
+    """
+    if settings.embedder == "off" or (settings.embedder == "auto" and not installed(settings.embedding_model)):
+        return None
+    return SentenceTransformers.load(settings.embedding_model)

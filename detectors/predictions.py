@@ -1,0 +1,153 @@
+"""What the detectors read from the tables ``predictions`` and ``labels``: all of their SQL on models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Any
+
+from tidegauge.detectors.traffic import Category, Traffic, encoded, from_arrow, slices_of
+from tidegauge.model import Window
+from tidegauge.store import Store
+
+COLUMNS = {"version": "version", "role": "role", "service": "service"}
+HISTORY = timedelta(days=400)
+DAY_S = 86_400
+MODELS = "SELECT DISTINCT model FROM predictions WHERE timestamp >= {since:DateTime64(6, 'UTC')} ORDER BY model"
+FIRST = """SELECT count() AS n, min(timestamp) AS first FROM predictions
+WHERE model = {model:String} AND role != 'training'
+AND timestamp >= {since:DateTime64(6, 'UTC')} AND timestamp < {now:DateTime64(6, 'UTC')}"""
+WITHIN = "timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND role != 'training'"
+TRAINING = "role = 'training'"
+SAMPLED = " AND cityHash64(prediction_id, trace_id, timestamp) % {every:UInt32} = 0"
+VOLUMES = f"""SELECT intDiv({{last:Int64}} - t, {{period:Int64}}) AS ago, count() AS rows
+FROM (SELECT toUnixTimestamp(timestamp) AS t FROM predictions WHERE model = {{model:String}} AND {WITHIN})
+WHERE ({{last:Int64}} - t) % {{period:Int64}} < {{length:Int64}} GROUP BY ago"""  # noqa: S608
+LABELS = """SELECT prediction_id, argMax(value, timestamp) AS label FROM labels
+WHERE model = {model:String}
+AND timestamp >= {labelled_from:DateTime64(6, 'UTC')} AND timestamp <= {now:DateTime64(6, 'UTC')}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which predictions of a model: those of a window, or those logged as training rows where there is none."""
+
+    model: str
+    window: Window | None
+
+    @property
+    def where(self) -> str:
+        """The condition on ``predictions``."""
+        return "model = {model:String} AND " + (WITHIN if self.window else TRAINING)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the condition binds."""
+        ends = {"start": self.window.start, "end": self.window.end} if self.window else {}
+        return {"model": self.model, **ends}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many rows a scope has, and from when to when."""
+
+    rows: int
+    start: datetime
+    end: datetime
+
+
+class Predictions:
+    """Reads predictions and their labels. ``max_rows`` bounds what is read at once; beyond it rows are sampled."""
+
+    def __init__(self, store: Store, max_rows: int) -> None:
+        self._store = store
+        self._max_rows = max_rows
+
+    def models(self, now: datetime) -> list[str]:
+        """Every model with predictions in the last 400 days."""
+        return [row["model"] for row in self._store.rows(MODELS, {"since": now - HISTORY})]
+
+    def first(self, model: str, now: datetime) -> datetime | None:
+        """The first prediction of the last 400 days that is no training row, or None."""
+        found = self._store.rows(FIRST, {"model": model, "since": now - HISTORY, "now": now})[0]
+        return found["first"] if found["n"] else None
+
+    def extent(self, scope: Scope) -> Extent | None:
+        """Size and ends of a scope, or None where it is empty."""
+        sql = f"""SELECT count() AS n, min(timestamp) AS first, max(timestamp) AS last
+            FROM predictions WHERE {scope.where}"""  # noqa: S608
+        found = self._store.rows(sql, scope.params)[0]
+        return Extent(found["n"], found["first"], found["last"]) if found["n"] else None
+
+    def volumes(self, model: str, window: Window, back: int) -> tuple[int, list[int]]:
+        """Rows of the window, and of up to ``back`` like it before, the latest first.
+
+        Windows of less than a day are those of the same hours on the days before. What lies before the traffic began,
+        and the window in which it began, are left out.
+        """
+        length = int(window.length.total_seconds())
+        period = max(length, DAY_S)
+        start = window.end - timedelta(seconds=period * (back + 1))
+        params = {"model": model, "start": start, "end": window.end, "length": length, "period": period}
+        found = self._store.rows(VOLUMES, params | {"last": int(window.end.timestamp()) - 1})
+        rows = {row["ago"]: row["rows"] for row in found}
+        oldest = max(rows, default=0)
+        whole = oldest if oldest == back else oldest - 1
+        return rows.get(0, 0), [rows.get(ago, 0) for ago in range(1, whole + 1)]
+
+    def read(self, scope: Scope, rows: int, dimensions: Sequence[str]) -> Traffic:
+        """The features, outputs and slices of a scope that has ``rows`` rows."""
+        every = ceil(rows / self._max_rows)
+        names, params = _dimension_columns(dimensions)
+        sql = f"""SELECT mapKeys(features) AS nk, mapValues(features) AS nv, mapKeys(categories) AS ck,
+            mapValues(categories) AS cv, value AS v, score AS s, {names}
+            FROM predictions WHERE {scope.where}{SAMPLED if every > 1 else ""}"""  # noqa: S608
+        table = self._store.arrow(sql, scope.params | params | {"every": every})
+        return from_arrow(table, dimensions, every)
+
+    def coverage(self, model: str, span: Window, bucket_s: int, now: datetime) -> dict[int, tuple[int, int]]:
+        """Predictions, and those of them with a label at ``now``, by bucket of ``bucket_s`` seconds since 1970."""
+        scope = Scope(model, span)
+        sql = f"""SELECT intDiv(toUnixTimestamp(timestamp), {{bucket:Int64}}) AS at, count() AS n,
+            countIf(prediction_id IN (SELECT prediction_id FROM ({_labels()}))) AS labelled
+            FROM predictions WHERE {scope.where} GROUP BY at"""  # noqa: S608
+        params = scope.params | _label_params(scope, now) | {"bucket": bucket_s}
+        return {row["at"]: (row["n"], row["labelled"]) for row in self._store.rows(sql, params)}
+
+    def has_labels(self, model: str, now: datetime) -> bool:
+        """Whether any label of the model had come by ``now``."""
+        sql = "SELECT 1 FROM labels WHERE model = {model:String} AND timestamp <= {now:DateTime64(6, 'UTC')} LIMIT 1"
+        return self._store.value(sql, {"model": model, "now": now}) is not None
+
+    def read_labels(self, scope: Scope, rows: int, dimensions: Sequence[str], now: datetime) -> Traffic:
+        """Prediction and last label of the labelled rows of a scope, as categories ``prediction`` and ``label``."""
+        every = ceil(rows / self._max_rows)
+        names, params = _dimension_columns(dimensions)
+        inside = f"{scope.where}{SAMPLED if every > 1 else ''}"
+        sql = f"""SELECT value AS v, label AS l, {names} FROM (SELECT * FROM predictions WHERE {inside}) AS p
+            INNER JOIN ({_labels(f"prediction_id IN (SELECT prediction_id FROM predictions WHERE {inside})")}) AS t
+            ON p.prediction_id = t.prediction_id"""  # noqa: S608
+        table = self._store.arrow(sql, scope.params | params | _label_params(scope, now) | {"every": every})
+        columns: dict[str, Category] = {"prediction": encoded(table["v"]), "label": encoded(table["l"])}
+        return Traffic(len(table), {}, columns, slices_of(table, dimensions), every)
+
+
+def _labels(condition: str = "") -> str:
+    return LABELS + (f" AND {condition}" if condition else "") + " GROUP BY prediction_id"
+
+
+def _label_params(scope: Scope, now: datetime) -> dict[str, Any]:
+    """Labels come after their prediction; a day is allowed for clocks that differ."""
+    since = scope.window.start - timedelta(days=1) if scope.window else now - 10 * HISTORY
+    return {"now": now, "labelled_from": since}
+
+
+def _dimension_columns(dimensions: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The select list d0, d1 ... and what it binds; names never enter the text, unless they are columns of ours."""
+    columns = [
+        f"toString({COLUMNS[name]}) AS d{at}" if name in COLUMNS else f"slices[{{n{at}:String}}] AS d{at}"
+        for at, name in enumerate(dimensions)
+    ]
+    return ", ".join(columns), {f"n{at}": name for at, name in enumerate(dimensions)}

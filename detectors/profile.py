@@ -1,0 +1,126 @@
+"""Traffic made ready for the tests: sorted once, counted once, per feature and part of the traffic."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tidegauge.detectors.statistics import CategoryBins, NumericBins
+from tidegauge.detectors.statistics.arrays import FloatArray, IntArray
+from tidegauge.detectors.traffic import OUTPUTS, Index, Traffic
+from tidegauge.model import ALL, Slice
+
+
+@dataclass(frozen=True)
+class NumericPart:
+    """One numeric feature in one part of the traffic; ``ordered`` holds its finite values in order."""
+
+    rows: int
+    missing: int
+    non_finite: int
+    ordered: FloatArray
+    counts: IntArray
+
+    @classmethod
+    def of(cls, values: FloatArray, bins: NumericBins) -> NumericPart:
+        """Sort once; the counts follow from the order.
+
+        >>> NumericPart.of(np.array([3.0, np.nan, 1.0, np.inf]), NumericBins((2.0,))).counts.tolist()
+        [1, 1]
+        """
+        kept = np.isfinite(values)
+        missing = 0 if kept.all() else int(np.count_nonzero(np.isnan(values)))
+        ordered = np.sort(values[kept])
+        below = np.searchsorted(ordered, bins.edges, side="left")
+        counts = np.diff(below, prepend=0, append=len(ordered))
+        return cls(len(values), missing, len(values) - len(ordered) - missing, ordered, counts)
+
+
+@dataclass(frozen=True)
+class CategoryPart:
+    """One categorical feature in one part of the traffic."""
+
+    rows: int
+    counts: dict[str, int]
+
+    @property
+    def missing(self) -> int:
+        """Rows without a value."""
+        return self.rows - sum(self.counts.values())
+
+    @cached_property
+    def bins(self) -> CategoryBins:
+        """Cells frozen on these counts."""
+        return CategoryBins.fit(self.counts)
+
+
+class Profile:
+    """A view of traffic that remembers what it computed; of a reference it is kept from window to window."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self.traffic = traffic
+        self._bins: dict[str, NumericBins] = {}
+        self._numeric: dict[tuple[str, Slice], NumericPart] = {}
+        self._categorical: dict[tuple[str, Slice], CategoryPart] = {}
+
+    def bins(self, feature: str) -> NumericBins:
+        """Cells of a numeric feature, frozen on all of this traffic."""
+        if feature not in self._bins:
+            values = self._values(feature)
+            self._bins[feature] = NumericBins.fit(np.empty(0) if values is None else values)
+        return self._bins[feature]
+
+    def numeric(self, feature: str, part: Slice, bins: NumericBins) -> NumericPart:
+        """A numeric feature in ``part``; all missing where this traffic never had it."""
+        key = (feature, part)
+        if key not in self._numeric:
+            values = self._values(feature)
+            found = np.full(self.traffic.size(part), np.nan) if values is None else _take(values, self._index(part))
+            self._numeric[key] = NumericPart.of(found, bins)
+        return self._numeric[key]
+
+    def categorical(self, feature: str, part: Slice) -> CategoryPart:
+        """A categorical feature in ``part``; all missing where this traffic never had it."""
+        key = (feature, part)
+        if key not in self._categorical:
+            column = self.traffic.categorical.get(feature)
+            counts = column.counts(self._index(part)) if column else {}
+            self._categorical[key] = CategoryPart(self.traffic.size(part), counts)
+        return self._categorical[key]
+
+    def is_numeric(self, feature: str) -> bool:
+        """Which kind the feature mostly has here; predictions and labels come as text and may be numbers."""
+        numbers, texts = self.traffic.numeric.get(feature), self.traffic.categorical.get(feature)
+        if numbers is None:
+            return texts is not None and feature in OUTPUTS and texts.numeric
+        if texts is None:
+            return True
+        return bool(np.count_nonzero(~np.isnan(numbers)) >= np.count_nonzero(texts.codes >= 0))
+
+    def has(self, feature: str) -> bool:
+        """Whether any row has the feature."""
+        return feature in self.traffic.numeric or feature in self.traffic.categorical
+
+    def description(self, feature: str) -> str:
+        """The frozen cells and their counts, as JSON."""
+        if self.is_numeric(feature):
+            bins = self.bins(feature)
+            return json.dumps({"edges": bins.edges, "counts": self.numeric(feature, ALL, bins).counts.tolist()})
+        part = self.categorical(feature, ALL)
+        return json.dumps({"categories": part.bins.labels, "counts": part.bins.reference})
+
+    def _values(self, feature: str) -> FloatArray | None:
+        """The feature as numbers; text that reads as one counts, so that a retyped feature is not lost."""
+        texts = self.traffic.categorical.get(feature)
+        found = self.traffic.numeric.get(feature)
+        return found if found is not None or texts is None else texts.numbers()
+
+    def _index(self, part: Slice) -> Index | None:
+        return self.traffic.index(part)
+
+
+def _take(values: FloatArray, rows: Index | None) -> FloatArray:
+    return values if rows is None else values[rows]

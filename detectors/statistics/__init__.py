@@ -1,0 +1,43 @@
+"""The statistics: pure functions on counts and arrays, one idea a file.
+
+Each compares a reference with a current window and returns a ``Result``, all of whose numbers are finite, or
+``Undetermined`` with the reason. None reads a clock, a file or a global random state, and none gives the verdict.
+"""
+
+from tidegauge.detectors.statistics.bins import CategoryBins, NumericBins
+from tidegauge.detectors.statistics.chi_squared import chi_squared
+from tidegauge.detectors.statistics.fdr import benjamini_hochberg
+from tidegauge.detectors.statistics.hellinger import hellinger
+from tidegauge.detectors.statistics.jensen_shannon import jensen_shannon
+from tidegauge.detectors.statistics.kl import kl
+from tidegauge.detectors.statistics.kolmogorov_smirnov import ks
+from tidegauge.detectors.statistics.mean_shift import mean_shift
+from tidegauge.detectors.statistics.missing import missing_share, non_finite_share
+from tidegauge.detectors.statistics.mmd import mmd
+from tidegauge.detectors.statistics.new_categories import new_categories
+from tidegauge.detectors.statistics.psi import psi
+from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined
+from tidegauge.detectors.statistics.volume import volume
+from tidegauge.detectors.statistics.wasserstein import wasserstein
+
+__all__ = [
+    "CategoryBins",
+    "NumericBins",
+    "Outcome",
+    "Result",
+    "Undetermined",
+    "benjamini_hochberg",
+    "chi_squared",
+    "hellinger",
+    "jensen_shannon",
+    "kl",
+    "ks",
+    "mean_shift",
+    "missing_share",
+    "mmd",
+    "new_categories",
+    "non_finite_share",
+    "psi",
+    "volume",
+    "wasserstein",
+]

@@ -1,0 +1,154 @@
+"""Wasserstein distance of two samples, and its distribution when nothing drifted.
+
+With N reference and M current rows from one distribution F, sqrt(NM / (N + M)) W1 tends to T = integral |B(F(x))| dx
+with B a Brownian bridge (del Barrio, Giné and Matrán, Annals of Probability, 1999). B(F(x)) is normal with variance
+F(1 - F), so E|B| = sqrt(2/pi) sqrt(F(1 - F)), and for two points with correlation r and deviations s, t
+E|B||B'| = (2/pi) s t (sqrt(1 - r²) + r asin r). The integrals of these two give the mean and the second moment of T
+exactly; F is that of both samples together, so that a far row counts whichever side it fell on. A log-normal law with
+the same two moments then follows T closely: against 400,000 simulated bridges, for normal, log-normal, uniform,
+exponential and t(3) features, its p-values are 0.9 to 1.05 times the true ones from 0.2 down to 0.01, and too large,
+so safe, beyond.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from tidegauge.detectors.statistics.arrays import FloatArray, finite_sorted
+from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined, beyond_noise, settled
+
+FLOOR = 0.1
+GRID = 128
+PERMUTED_UP_TO = 500
+PERMUTATIONS = 999
+
+
+@dataclass(frozen=True, slots=True)
+class NullDistance:
+    """Mean and coefficient of variation of T."""
+
+    mean: float
+    variation: float
+
+    @classmethod
+    def fit(cls, pooled: FloatArray) -> NullDistance:
+        """From both samples in one ascending row, not all equal, on a grid that is finer in the tails.
+
+        For a normal feature E T is about 1.25 deviations, for a uniform one sqrt(2/pi) pi/8 of its range.
+
+        >>> ramp = (np.arange(1000) + 0.5) / 1000
+        >>> null = NullDistance.fit(ramp)
+        >>> round(null.mean, 3), round(math.sqrt(2 / math.pi) * math.pi / 8, 3)
+        (0.313, 0.313)
+        """
+        n = len(pooled)
+        turn = np.sin(np.linspace(0, math.pi / 2, GRID + 1)) ** 2
+        at = np.unique(np.rint(turn * (n - 1)).astype(np.int64))
+        span = float(pooled[-1] - pooled[0])
+        width = np.diff(pooled[at]) / span
+        below = (at[1:] + at[:-1] + 1) / (2 * n)
+        mean, square = _moments(width, below)
+        if not mean > 0:
+            return cls(math.nan, math.nan)
+        return cls(mean * span, math.sqrt(max(square / (mean * mean) - 1, 1e-12)))
+
+    def p_value(self, scaled: float) -> float:
+        """P(T > scaled), by the log-normal law with the mean and variation of T."""
+        if scaled <= 0:
+            return 1.0
+        width = math.sqrt(math.log1p(self.variation**2))
+        return float(ndtr(-(math.log(scaled / self.mean) + width * width / 2) / width))
+
+
+def _moments(width: FloatArray, below: FloatArray) -> tuple[float, float]:
+    sd = np.sqrt(below * (1 - below))
+    weight = width * sd
+    odds = np.sqrt(below / (1 - below))
+    r = np.minimum(np.minimum.outer(odds, odds) / np.maximum.outer(odds, odds), 1.0)
+    joint = np.sqrt(1 - r * r) + r * np.arcsin(r)
+    return math.sqrt(2 / math.pi) * float(weight.sum()), 2 / math.pi * float(weight @ joint @ weight)
+
+
+def wasserstein(
+    reference: FloatArray,
+    current: FloatArray,
+    *,
+    rng: np.random.Generator | None = None,
+    reference_sorted: bool = False,
+    floor: float = FLOOR,
+) -> Outcome:
+    """W1 = integral |F(x) - G(x)| dx: how far, on average, a row must move to turn one sample into the other.
+
+    Range: 0 upwards, in the unit of the feature; symmetric. ``effect`` is W1 without its mean under no drift,
+    sqrt(1/N + 1/M) E T, (taken off in squares, as distances add) in deviations of the reference. p comes from
+    the law of T in the module text; from 999 permutations where ``rng`` is given and N + M is at most 500.
+    NaN and infinities are dropped and counted. Sources: Vaserstein 1969; the module text.
+
+    >>> result = wasserstein(np.arange(200.0), np.arange(200.0) + 40)
+    >>> result.value, round(result.effect, 3)
+    (40.0, 0.681)
+    """
+    left, dropped_reference = finite_sorted(reference, reference_sorted)
+    right, dropped_current = finite_sorted(current)
+    n, m = len(left), len(right)
+    if n < 2 or not m:
+        short = "reference has fewer than 2 finite values" if n < 2 else "current window has no finite value"
+        return Undetermined("wasserstein", f"the {short}", n, m)
+    if left[0] == left[-1]:
+        return Undetermined("wasserstein", "the reference is constant: it has no deviation to measure in", n, m)
+    with np.errstate(all="ignore"):
+        value = distance(left, right)
+        numbers = _judged(left, right, value, rng)
+    dropped = dropped_reference, dropped_current
+    return settled(Result("wasserstein", value, *numbers, floor, n, m, *dropped))
+
+
+def _judged(left: FloatArray, right: FloatArray, value: float, rng: np.random.Generator | None) -> tuple[float, float]:
+    """The p-value and the effect; NaN, which settles as Undetermined, where a number over- or underflows."""
+    noise = math.sqrt(1 / len(left) + 1 / len(right))
+    deviation = float(np.std(left, ddof=1))
+    null = NullDistance.fit(np.sort(np.concatenate([left, right]), kind="stable"))
+    if not (0 < deviation < math.inf and value < math.inf and null.mean < math.inf):
+        return math.nan, math.nan
+    effect = beyond_noise(value / deviation, null.mean * noise / deviation)
+    if rng is not None and len(left) + len(right) <= PERMUTED_UP_TO:
+        return _permuted(left, right, rng), effect
+    return null.p_value(value / noise), effect
+
+
+def distance(left: FloatArray, right: FloatArray) -> float:
+    """W1 of two sorted samples, as the mean gap between their quantile functions: no merging, no looking up.
+
+    Row i of the longer sample covers quantiles i/N to (i+1)/N; it faces one row of the shorter, or two where a step
+    j/M falls inside, and then the second part is put right.
+
+    >>> distance(np.array([0.0, 1.0, 3.0]), np.array([5.0, 6.0, 8.0]))
+    5.0
+    """
+    long, short = (left, right) if len(left) >= len(right) else (right, left)
+    n, m = len(long), len(short)
+    if n == m:
+        return float(np.mean(np.abs(long - short)))
+    step = np.arange(m + 1) * n
+    start = -(-step // m)
+    total = float(np.sum(np.abs(long - np.repeat(short, np.diff(start)))))
+    inside = np.flatnonzero(step % m)
+    at = long[start[inside] - 1]
+    part = start[inside] - step[inside] / m
+    return (total + float(np.sum(part * (np.abs(at - short[inside]) - np.abs(at - short[inside - 1]))))) / n
+
+
+def _permuted(left: FloatArray, right: FloatArray, rng: np.random.Generator) -> float:
+    n, m = len(left), len(right)
+    pooled = np.concatenate([left, right])
+    order = np.argsort(pooled, kind="stable")
+    gaps = np.diff(pooled[order])
+    labels = rng.permuted(np.tile(np.repeat([1 / n, -1 / m], [n, m]), (PERMUTATIONS, 1)), axis=1)
+    steps = np.vstack([np.repeat([1 / n, -1 / m], [n, m])[order], labels])
+    distances = np.abs(np.cumsum(steps, axis=1)[:, :-1]) @ gaps
+    hits = int(np.count_nonzero(distances[1:] >= distances[0] * (1 - 1e-9)))
+    return (1 + hits) / (1 + PERMUTATIONS)

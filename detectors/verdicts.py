@@ -1,0 +1,90 @@
+"""From many tests of one evaluation to verdicts, with the false discovery rate held.
+
+A hypothesis is one question about one part of the traffic, and its p-value is counted once however many detectors
+measure the answer: PSI, KL and Jensen-Shannon are the same quadratic form near zero. The first detector gives the
+p-value; the followers give other units of the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tidegauge.detectors.finding import Claim, Verdict
+from tidegauge.detectors.statistics import Outcome, Result, Undetermined, benjamini_hochberg
+from tidegauge.model import ALL, Slice
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """"This did not change", tested by ``detector`` and measured once more by each follower.
+
+    Followers and evidence are computed only when somebody will read them.
+    """
+
+    feature: str
+    part: Slice
+    detector: str
+    outcome: Outcome
+    followers: tuple[tuple[str, Callable[[], Outcome]], ...] = ()
+    evidence: Callable[[], str] | None = None
+
+
+def judge(hypotheses: Sequence[Hypothesis], rate: float) -> list[Claim]:
+    """All claims of one evaluation: drift where the adjusted p-value is at most ``rate`` and the effect at its floor.
+
+    ``rate`` is the expected share of false findings among those of drift (Benjamini and Hochberg).
+    """
+    tested = [each for each in hypotheses if _p(each.outcome) is not None]
+    p_values = np.array([_p(each.outcome) for each in tested], dtype=np.float64)
+    adjusted = dict(zip(map(id, tested), benjamini_hochberg(p_values, rate)[1].tolist(), strict=True)) if tested else {}
+    answered = {(each.feature, each.part) for each in tested}
+    claims = [claim for each in hypotheses for claim in _claims(each, adjusted.get(id(each)), rate)]
+    return [_quiet(claim) if (claim.feature, claim.part) in answered else claim for claim in claims]
+
+
+def worth_a_row(claim: Claim) -> bool:
+    """Whether a claim is stored: of slices only drift, and what could not be tested; of all traffic everything."""
+    return claim.part == ALL or claim.verdict is Verdict.DRIFT or (
+        claim.verdict is Verdict.UNDETERMINED and claim.outcome is not None
+    )
+
+
+def _quiet(claim: Claim) -> Claim:
+    """Of a slice where another detector could tell, that this one could not is counted but not stored."""
+    silent = claim.part != ALL and claim.verdict is Verdict.UNDETERMINED
+    return replace(claim, outcome=None) if silent else claim
+
+
+def _claims(hypothesis: Hypothesis, adjusted: float | None, rate: float) -> Iterator[Claim]:
+    first = _claim(hypothesis, hypothesis.detector, hypothesis.outcome, adjusted, rate)
+    yield first
+    read = hypothesis.part == ALL or (adjusted is not None and adjusted <= rate)
+    for detector, compute in hypothesis.followers:
+        if read:
+            yield _claim(hypothesis, detector, compute(), adjusted, rate)
+        else:
+            yield Claim(hypothesis.feature, detector, hypothesis.part, first.verdict, None, adjusted)
+
+
+def _claim(hypothesis: Hypothesis, detector: str, outcome: Outcome, adjusted: float | None, rate: float) -> Claim:
+    own = _p(outcome)
+    if own is None or not isinstance(outcome, Result):
+        untested = outcome if isinstance(outcome, Undetermined) else _without_p(outcome)
+        return Claim(hypothesis.feature, detector, hypothesis.part, Verdict.UNDETERMINED, untested)
+    p_adjusted = own if adjusted is None else max(adjusted, own)
+    drift = p_adjusted <= rate and outcome.effect >= outcome.floor
+    wanted = hypothesis.evidence is not None and detector == hypothesis.detector
+    shown = hypothesis.evidence() if wanted and hypothesis.evidence and (drift or hypothesis.part == ALL) else ""
+    verdict = Verdict.DRIFT if drift else Verdict.STABLE
+    return Claim(hypothesis.feature, detector, hypothesis.part, verdict, outcome, p_adjusted, evidence=shown)
+
+
+def _p(outcome: Outcome) -> float | None:
+    return outcome.p_value if isinstance(outcome, Result) else None
+
+
+def _without_p(outcome: Result) -> Undetermined:
+    return Undetermined(outcome.method, "the test gives no p-value here", outcome.n_reference, outcome.n_current)

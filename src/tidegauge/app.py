@@ -1,0 +1,213 @@
+"""Wiring: which parts run in this process, and how they hang together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from tidegauge import instruments
+from tidegauge.clock import Clock, SystemClock
+from tidegauge.config import Settings
+from tidegauge.errors import ConfigError
+from tidegauge.model import Transport
+from tidegauge.store import Store
+
+log = logging.getLogger(__name__)
+
+Round = Callable[[datetime], Any]
+
+
+class Role(StrEnum):
+    """A part of Tidegauge that can run alone."""
+
+    RECEIVER = "receiver"
+    SINK = "sink"
+    WORKER = "worker"
+    PAGE = "page"
+
+
+class Periodic:
+    """Runs ``work(now)`` every ``interval_s`` seconds in a thread of its own; a failed round is counted and logged."""
+
+    def __init__(self, name: str, interval_s: float, work: Callable[[datetime], Any], clock: Clock) -> None:
+        self._name, self._interval_s, self._work, self._clock = name, interval_s, work, clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"tidegauge-{name}", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout_s: float = 30) -> None:
+        """Stop after the round under way."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            try:
+                self._work(self._clock.now())
+            except Exception:
+                instruments.LOOP_FAILURES.labels(self._name).inc()
+                log.exception("%s: this round failed; the next one tries again", self._name)
+
+
+class Service:
+    """The parts named by ``roles``, started on construction and stopped by ``close``.
+
+    Args:
+        settings: The configuration.
+        roles: Which parts run in this process; all of them make the embedded, one-process service.
+        clock: Tells the loops the time.
+        manual: Start no timers: the caller runs the rounds with ``tick``; for replays.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        roles: frozenset[Role] = frozenset(Role),
+        clock: Clock | None = None,
+        *,
+        manual: bool = False,
+    ) -> None:
+        self.settings, self.clock = settings, clock or SystemClock()
+        _check(settings, roles)
+        self._closers: list[Callable[[], None]] = []
+        self._loops: list[tuple[str, float, Round]] = []
+        self.store: Store | None = None
+        self.transport: Transport | None = None
+        self.receiver_url = self.grpc_url = self.page_url = ""
+        try:
+            self._start(roles, manual)
+        except BaseException:
+            self.close()
+            raise
+
+    def tick(self, now: datetime) -> dict[str, Any]:
+        """One round of every loop at ``now``; what each returned, by name."""
+        return {name: work(now) for name, _, work in self._loops}
+
+    def close(self) -> None:
+        """Stop everything, the last started first; what was accepted is stored before the store closes."""
+        for close in reversed(self._closers):
+            close()
+
+    def _start(self, roles: frozenset[Role], manual: bool) -> None:
+        if roles - {Role.RECEIVER}:
+            self.store = self._open_store()
+        if roles & {Role.RECEIVER, Role.WORKER}:
+            self.transport = self._open_transport()
+        if Role.SINK in roles and self.settings.kafka.bootstrap_servers:
+            self._start_sink()
+        if Role.RECEIVER in roles:
+            self._start_receiver()
+        if Role.PAGE in roles:
+            self._start_page()
+        if Role.WORKER in roles:
+            self._start_loops(manual)
+
+    def _open_store(self) -> Store:
+        from tidegauge.collectors.schema import migrate
+
+        store = Store(self.settings.dsn, self.settings.clickhouse.database)
+        self._closers.append(store.close)
+        for migration in migrate(store):
+            log.info("applied migration %04d %s", migration.version, migration.name)
+        return store
+
+    def _open_transport(self) -> Transport:
+        if self.settings.kafka.bootstrap_servers:
+            from tidegauge.collectors.kafka import KafkaTransport
+
+            transport: Transport = KafkaTransport(self.settings.kafka)
+        else:
+            from tidegauge.collectors.direct import DirectTransport
+
+            transport = DirectTransport(self._database, self.settings.direct)
+        self._closers.append(lambda: transport.close(30))
+        return transport
+
+    def _start_sink(self) -> None:
+        from tidegauge.collectors.kafka import Sink
+
+        sink = Sink(self._database, self.settings.kafka)
+        thread = threading.Thread(target=sink.run, name="tidegauge-sink", daemon=True)
+        thread.start()
+
+        def close() -> None:
+            sink.stop()
+            thread.join(30)
+            sink.close()
+
+        self._closers.append(close)
+
+    def _start_receiver(self) -> None:
+        from tidegauge.collectors.receiver import ReceiverServer
+
+        assert self.transport
+        receiver = ReceiverServer(self.transport, self.settings.receiver)
+        self.receiver_url, self.grpc_url = receiver.http_url, receiver.grpc_url
+        self._closers.append(receiver.close)
+
+    def _start_page(self) -> None:
+        from tidegauge.dashboards.page import create_app
+        from tidegauge.web import WebServer
+
+        page = self.settings.page
+        server = WebServer(
+            create_app(self._database, self.settings, self.clock), page.host, page.port, "tidegauge-page"
+        )
+        self.page_url = server.url
+        self._closers.append(server.close)
+
+    def _start_loops(self, manual: bool) -> None:
+        settings = self.settings
+        if settings.detectors.enabled:
+            self._loops.append(("detectors", settings.detectors.interval_s, self._detectors()))
+        if settings.judges.enabled:
+            self._loops.append(("judges", settings.judges.interval_s, self._judges()))
+        if settings.alerting.enabled:
+            self._loops.append(("alerting", settings.alerting.interval_s, self._alerting()))
+        for name, interval_s, work in self._loops if not manual else ():
+            self._closers.append(Periodic(name, interval_s, work, self.clock).close)
+
+    def _detectors(self) -> Round:
+        from tidegauge.detectors.embedding import load_embedder
+        from tidegauge.detectors.runner import DetectorLoop
+
+        settings = self.settings.detectors
+        return DetectorLoop(self._database, settings, load_embedder(settings)).run
+
+    def _judges(self) -> Round:
+        from tidegauge.judges.runner import JudgeLoop
+
+        assert self.transport
+        return JudgeLoop(self._database, self.transport, self.settings.judges).run
+
+    def _alerting(self) -> Round:
+        from tidegauge.alerting.runner import AlertLoop
+
+        loop = AlertLoop(self._database, self.settings.alerting)
+        self._closers.append(loop.close)
+        return loop.run
+
+    @property
+    def _database(self) -> Store:
+        assert self.store
+        return self.store
+
+
+def _check(settings: Settings, roles: frozenset[Role]) -> None:
+    if roles == frozenset(Role) or settings.kafka.bootstrap_servers:
+        return
+    if roles & {Role.RECEIVER, Role.SINK}:
+        raise ConfigError(
+            "kafka.bootstrap_servers",
+            ["receiver and sink in processes of their own meet in Kafka: name its servers, or run `tidegauge up`"],
+        )
+    if settings.dsn.startswith("chdb://"):
+        raise ConfigError(
+            "clickhouse.dsn",
+            ["the embedded database belongs to one process: name a ClickHouse server, or run `tidegauge up`"],
+        )

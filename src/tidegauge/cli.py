@@ -1,0 +1,217 @@
+"""The command line. Text on stdout, logs on stderr; exit codes: 0 ok, 1 failed, 2 usage or configuration."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidegauge import __version__
+from tidegauge.config import load
+from tidegauge.errors import ConfigError, TidegaugeError
+
+if TYPE_CHECKING:
+    from tidegauge.app import Service
+
+app = typer.Typer(
+    name="tidegauge",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Monitoring and drift detection for ML models and LLM applications.\n\n"
+    "Start with `tidegauge up`, point any OpenTelemetry exporter at it, and open the page it names.",
+)
+dashboards = typer.Typer(no_args_is_help=True, help="The Grafana dashboards, made from the same panels as the page.")
+config = typer.Typer(no_args_is_help=True, help="The configuration.")
+rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
+app.add_typer(dashboards, name="dashboards")
+app.add_typer(config, name="config")
+app.add_typer(rules, name="rules")
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Configuration file [default: tidegauge.yaml, where there is one]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Entry point of the ``tidegauge`` command."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("kafka").setLevel(logging.WARNING)
+    try:
+        app()
+    except ConfigError as error:
+        typer.echo(f"tidegauge: {error}", err=True)
+        raise SystemExit(2) from None
+    except TidegaugeError as error:
+        typer.echo(f"tidegauge: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Shared options."""
+    if show:
+        typer.echo(f"tidegauge {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def up(config: ConfigFile = None) -> None:
+    """Run everything in one process: receiver, detectors, judges, alerting and the page.
+
+    Needs neither Kafka nor a ClickHouse server; with them configured it uses them. Stop it with Ctrl-C.
+    """
+    _run(config, "receiver", "sink", "worker", "page")
+
+
+@app.command()
+def receiver(config: ConfigFile = None) -> None:
+    """Run the OTLP receiver alone; it writes to Kafka."""
+    _run(config, "receiver")
+
+
+@app.command()
+def sink(config: ConfigFile = None) -> None:
+    """Run one sink alone: Kafka to ClickHouse, each record once. Start as many as there are partitions."""
+    _run(config, "sink")
+
+
+@app.command()
+def worker(config: ConfigFile = None) -> None:
+    """Run detectors, judges and alerting alone."""
+    _run(config, "worker")
+
+
+@app.command()
+def page(config: ConfigFile = None) -> None:
+    """Run the built-in page alone."""
+    _run(config, "page")
+
+
+@app.command()
+def demo(
+    exit: Annotated[
+        bool, typer.Option("--exit", help="Stop when the replay is over instead of serving the page.")
+    ] = False,
+    fault: Annotated[
+        str, typer.Option(help="Inject a fault into the flights, such as units:temp@2013-07-01; `list` names them all.")
+    ] = "",
+    days: Annotated[int, typer.Option(help="Days of flights to replay, from 2013-04-01.", min=7, max=275)] = 275,
+    light: Annotated[bool, typer.Option("--light", help="Leave out sentence embeddings even where installed.")] = False,
+) -> None:
+    """Replay two real streams through the whole system and show what it finds; takes about two minutes."""
+    from tidegauge.demo.run import run_demo
+
+    logging.getLogger().setLevel(logging.WARNING)
+    raise typer.Exit(run_demo(stay=not exit, fault=fault, days=days, light=light))
+
+
+@app.command()
+def migrate(config: ConfigFile = None, json_output: AsJson = False) -> None:
+    """Bring the database to the newest schema and say what was applied."""
+    from tidegauge.collectors.schema import migrate as apply
+    from tidegauge.store import Store
+
+    settings = load(config)
+    done = apply(Store(settings.dsn, settings.clickhouse.database))
+    _print([{"version": each.version, "name": each.name} for each in done], json_output, "the schema is up to date")
+
+
+@app.command("create-topics")
+def create_topics(config: ConfigFile = None, json_output: AsJson = False) -> None:
+    """Create the Kafka topics that do not exist yet."""
+    from tidegauge.collectors.kafka import create_topics as create
+
+    settings = load(config)
+    if not settings.kafka.bootstrap_servers:
+        raise ConfigError("kafka.bootstrap_servers", ["names no server; set it, for example to [127.0.0.1:9092]"])
+    _print([{"topic": name} for name in create(settings.kafka)], json_output, "all topics are there")
+
+
+@config.command("check")
+def config_check(config: ConfigFile = None) -> None:
+    """Read the configuration and list every problem in it."""
+    load(config)
+    typer.echo("the configuration is fine")
+
+
+@config.command("show")
+def config_show(config: ConfigFile = None) -> None:
+    """Print the configuration in force, secrets as ***."""
+    typer.echo(load(config).model_dump_json(indent=2))
+
+
+@rules.command("check")
+def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")]) -> None:
+    """Read rule files and list every problem in them."""
+    from tidegauge.alerting.rules import check_rules
+
+    typer.echo(f"{len(check_rules(files))} rules are fine")
+
+
+@dashboards.command("export")
+def dashboards_export(directory: Annotated[Path, typer.Argument(help="Folder for the JSON files.")]) -> None:
+    """Write the Grafana dashboards and their provisioning."""
+    from tidegauge.dashboards.grafana import export
+
+    for path in export(directory):
+        typer.echo(path)
+
+
+@dashboards.command("push")
+def dashboards_push(config: ConfigFile = None) -> None:
+    """Create or update the dashboards in a running Grafana."""
+    from tidegauge.dashboards.grafana import push
+
+    for url in push(load(config).grafana):
+        typer.echo(url)
+
+
+def _run(config: Path | None, *roles: str) -> None:
+    from tidegauge.app import Role, Service
+
+    settings = load(config)
+    with _terminated() as stop:
+        service = Service(settings, frozenset(Role(each) for each in roles))
+        try:
+            _announce(service)
+            stop.wait()
+        finally:
+            service.close()
+
+
+def _announce(service: Service) -> None:
+    lines = {
+        "OTLP/HTTP": service.receiver_url,
+        "OTLP/gRPC": service.grpc_url,
+        "page": service.page_url,
+        "database": service.store.address if service.store else "",
+    }
+    for name, value in lines.items():
+        if value:
+            typer.echo(f"{name:<10} {value}")
+
+
+@contextmanager
+def _terminated() -> Iterator[threading.Event]:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    yield stop
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows))
+    else:
+        typer.echo("\n".join("  ".join(str(value) for value in row.values()) for row in rows) or nothing)

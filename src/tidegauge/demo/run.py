@@ -1,0 +1,154 @@
+"""The demonstration: two real streams, faster than real time, through everything that Tidegauge is made of."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tidegauge.app import Service
+from tidegauge.clock import ReplayClock
+from tidegauge.collectors.sdk import Client, init
+from tidegauge.demo.assistant.stream import AssistantStream
+from tidegauge.demo.flights.faults import CHOICES, Fault, parse_fault
+from tidegauge.demo.flights.stream import Day, FlightsStream
+from tidegauge.demo.inbox import Inbox
+from tidegauge.demo.screen import Screen
+from tidegauge.demo.settings import ASSISTANT, demo_settings
+
+DATA = Path("tidegauge-data") / "demo"
+START = datetime(2013, 4, 1, tzinfo=UTC)
+HALF_HOUR = timedelta(minutes=30)
+ASSISTANT_HOURS = 36
+AFTER_THE_WINDOW = timedelta(minutes=2)  # a detector waits for late records before it looks
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Event:
+    """Something that the replay does at a moment of simulated time, and whether the loops run after it."""
+
+    at: datetime
+    order: int
+    play: Callable[[], None]
+    ticks: bool = True
+
+
+def run_demo(*, stay: bool, fault: str = "", days: int = 275, light: bool = False) -> int:
+    """Replay, report, and serve the page until Ctrl-C unless ``stay`` is off; returns the exit status.
+
+    Args:
+        stay: Keep the page up afterwards.
+        fault: A fault to inject into the flights, as ``parse_fault`` reads it; ``list`` prints the choices.
+        days: Days of flights from 2013-04-01.
+        light: Leave out sentence embeddings.
+    """
+    screen = Screen()
+    if fault == "list":
+        screen.choices(CHOICES)
+        return 0
+    injected = parse_fault(fault) if fault else None
+    shutil.rmtree(DATA, ignore_errors=True)
+    with ExitStack() as stack:
+        replay = Replay(stack, screen, injected, days, light)
+        replay.run()
+        screen.summary(replay.service)
+        if stay:
+            screen.stays(replay.service.page_url)
+            _until_interrupted()
+    return 0
+
+
+class Replay:
+    """The service, the two streams and the clock that drives them."""
+
+    def __init__(self, stack: ExitStack, screen: Screen, fault: Fault | None, days: int, light: bool) -> None:
+        self._screen, self._days = screen, days
+        self._inbox = Inbox()
+        stack.callback(self._inbox.close)
+        self.clock = ReplayClock(START)
+        self._assistant = AssistantStream(0, _assistant_start(days), ASSISTANT_HOURS)
+        stack.callback(self._assistant.close)
+        settings = demo_settings(
+            DATA, self._inbox.url, self._assistant.server.base_url, self._assistant.shift_at, light
+        )
+        self.service = Service(settings, clock=self.clock, manual=True)
+        stack.callback(self.service.close)
+        self._flights = FlightsStream(fault)
+        self._flights_client = self._client(stack, "flight-delay-service", self.service.receiver_url, grpc=False)
+        self._assistant_client = self._client(stack, ASSISTANT, self.service.grpc_url, grpc=True)
+        screen.start(self.service, fault)
+
+    def run(self) -> None:
+        """Train, then replay every event in order of simulated time."""
+        with self._screen.phase("train the model on January to March"):
+            fitted = self._flights.fitted
+        self._screen.model(fitted)
+        with self._screen.phase("log the training set, the reference that later days are compared with"):
+            self._flights.send_training(self._flights_client)
+            self._flights_client.flush(120)
+        events = list(heapq.merge(self._flight_events(), self._assistant_events()))
+        with self._screen.replaying(len(events)) as advance:
+            for event in events:
+                event.play()
+                if event.ticks:
+                    self._tick(event.at)
+                advance(event.at)
+        self._screen.loss(self._flights_client, self._assistant_client)
+
+    def _client(self, stack: ExitStack, name: str, url: str, *, grpc: bool) -> Client:
+        client = init(
+            name,
+            url,
+            protocol="grpc" if grpc else "http/protobuf",
+            capture_content=True,
+            clock=self.clock,
+            strict=True,
+            on_full="wait",
+        )
+        stack.callback(client.shutdown)
+        return client
+
+    def _flight_events(self) -> Iterator[Event]:
+        for number, day in enumerate(self._flights.days()):
+            replayed = number < self._days and day.predictions_frame.height > 0
+            if number < self._days + 3:  # the last days' labels still come in
+                yield Event(day.end + AFTER_THE_WINDOW, number, lambda day=day: self._fly(day), replayed)
+
+    def _assistant_events(self) -> Iterator[Event]:
+        begin = self._assistant.shift_at - timedelta(hours=ASSISTANT_HOURS / 2)
+        for i in range(self._assistant.half_hours):
+            yield Event(begin + (i + 1) * HALF_HOUR + AFTER_THE_WINDOW, i, lambda i=i: self._ask(i))
+
+    def _fly(self, day: Day) -> None:
+        self._flights.send_day(self._flights_client, day)
+        self._flights_client.flush(60)
+
+    def _ask(self, half_hour: int) -> None:
+        self._assistant.run_half_hour(half_hour, self._assistant_client, self.clock)
+
+    def _tick(self, now: datetime) -> None:
+        self.clock.set(now)
+        done = self.service.tick(now)
+        self._screen.findings(done.get("detectors", []))
+        self._screen.transitions(done.get("alerting", []))
+        self._screen.deliveries(self._inbox.take())
+
+
+def _assistant_start(days: int) -> datetime:
+    last = START + timedelta(days=days)
+    return last - timedelta(hours=ASSISTANT_HOURS)
+
+
+def _until_interrupted() -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.is_set():
+        time.sleep(0.2)

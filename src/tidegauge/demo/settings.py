@@ -1,0 +1,84 @@
+"""The demonstration's configuration: what somebody would write for these two streams, with free ports."""
+
+from __future__ import annotations
+
+import socket
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from tidegauge.config import (
+    Alerting,
+    Detectors,
+    Judges,
+    Page,
+    PagerDutyReceiver,
+    Receiver,
+    Reference,
+    Settings,
+    SlackReceiver,
+    Watch,
+)
+from tidegauge.demo.assistant.overlap import MODEL as JUDGE
+from tidegauge.demo.flights.data import SLICES
+from tidegauge.demo.flights.model import MODEL
+
+ASSISTANT = "stdlib-assistant"
+
+
+def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: datetime, light: bool) -> Settings:
+    """Settings for one run of the demonstration.
+
+    Args:
+        data_dir: Emptied and filled by the run.
+        inbox_url: Where Slack and PagerDuty are played.
+        models_url: OpenAI-compatible endpoint with the judge's model.
+        shift_at: When the assistant's topics change; the reference ends well before.
+        light: Leave out sentence embeddings.
+    """
+    page = _free(8600)
+    return Settings(
+        data_dir=data_dir,
+        receiver=Receiver(http_port=_free(4318), grpc_port=_free(4317)),
+        page=Page(port=page),
+        detectors=Detectors(
+            models=(
+                Watch(
+                    name=MODEL, reference=Reference(kind="training"), window_hours=7 * 24, step_hours=24, slices=SLICES
+                ),
+            ),
+            services=(
+                Watch(
+                    name=ASSISTANT,
+                    reference=Reference(
+                        kind="fixed", start=shift_at - timedelta(hours=18), end=shift_at - timedelta(hours=6)
+                    ),
+                    window_hours=3,
+                    step_hours=3,
+                ),
+            ),
+            embedder="off" if light else "auto",
+        ),
+        judges=Judges(enabled=True, base_url=models_url, api_key=SecretStr("none"), model=JUDGE, rate=0.1),
+        alerting=Alerting(
+            receivers=(
+                SlackReceiver(name="ml-alerts", url=SecretStr(f"{inbox_url}/slack")),
+                PagerDutyReceiver(name="on-call", routing_key=SecretStr("demo"), url=f"{inbox_url}/pagerduty"),
+            ),
+            allow_internal_addresses=True,
+            page_url=f"http://127.0.0.1:{page}",
+        ),
+    )
+
+
+def _free(wanted: int) -> int:
+    """``wanted`` where nothing listens on it yet, else any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")

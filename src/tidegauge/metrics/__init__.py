@@ -1,0 +1,8 @@
+"""Named metrics: what alert rules watch and panels draw, each one SQL statement over any window, slice and filter."""
+
+from tidegauge.metrics.catalogue import METRICS
+from tidegauge.metrics.intervals import wilson
+from tidegauge.metrics.model import Kind, Metric, Observation, Source
+from tidegauge.metrics.query import label_name, observe, statement
+
+__all__ = ["METRICS", "Kind", "Metric", "Observation", "Source", "label_name", "observe", "statement", "wilson"]

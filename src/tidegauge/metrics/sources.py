@@ -1,0 +1,51 @@
+"""The tables behind the metrics and the names by which each may be divided."""
+
+from __future__ import annotations
+
+from tidegauge.metrics.model import Source
+
+_CALL = {name: name for name in ("service", "kind", "name", "model", "prompt_version", "tenant", "intent")}
+_RAW_CALL = _CALL | {name: name for name in ("provider", "role", "prompt_name", "session", "error_type", "finish_reason")}
+
+CALLS_1M = Source("llm_calls_1m", "llm_calls_1m", "minute", _CALL, minutes=True, merge="Merge")
+CALLS = Source(
+    "llm_calls",
+    f"""(SELECT timestamp, {", ".join(_RAW_CALL)}, slices, versions, duration_s, time_to_first_token_s, cost_usd,
+         input_tokens, output_tokens, cache_read_tokens, toUInt64(1) AS calls, toUInt64(error_type != '') AS errors,
+         toUInt64(refused) AS refusals, toUInt64(blocked) AS blocks FROM llm_calls)""",  # noqa: S608 - constants
+    "timestamp",
+    _RAW_CALL,
+    {"slice": "slices", "version": "versions"},
+)
+PREDICTIONS = Source(
+    "predictions",
+    "predictions",
+    "timestamp",
+    {name: name for name in ("service", "model", "version", "role", "session")} | {"prediction": "value"},
+    {"slice": "slices", "version": "versions"},
+)
+LABELLED = Source(
+    "labelled_predictions",
+    "labelled_predictions",
+    "timestamp",
+    {"model": "model", "version": "version", "prediction": "value", "label": "label"},
+    {"slice": "slices"},
+)
+SCORES = Source(
+    "scores",
+    "scores",
+    "timestamp",
+    {name: name for name in ("name", "rubric", "judge", "stratum", "label")},
+    {"slice": "slices"},
+)
+FEEDBACK = Source("feedback", "feedback", "timestamp", {"service": "service", "kind": "kind"})
+INGEST = Source("ingest_1m", "ingest_1m", "minute", {"service": "service", "kind": "kind"}, minutes=True)
+_TEST = ("subject", "feature", "detector", "dimension", "slice", "reference")
+FINDINGS = Source(
+    "findings",
+    f"""(SELECT {", ".join(_TEST)}, argMax((verdict, effect, effect_floor, p_adjusted, since), (window_end, evaluated_at)) AS latest
+         FROM findings WHERE window_end > {{start:DateTime64(6)}} AND window_end <= {{end:DateTime64(6)}}
+         GROUP BY {", ".join(_TEST)})""",  # noqa: S608 - constants
+    "",
+    {name: name for name in _TEST},
+)
