@@ -183,7 +183,9 @@ class Service:
         from tidegauge.judges.runner import JudgeLoop
 
         assert self.transport
-        return JudgeLoop(self._database, self.transport, self.settings.judges).run
+        loop = JudgeLoop(self._database, self.transport, self.settings.judges)
+        self._closers.append(loop.close)
+        return loop.run
 
     def _alerting(self) -> Round:
         from tidegauge.alerting.runner import AlertLoop

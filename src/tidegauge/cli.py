@@ -151,6 +151,14 @@ def config_show(config: ConfigFile = None) -> None:
     typer.echo(load(config).model_dump_json(indent=2))
 
 
+@config.command("reference")
+def config_reference() -> None:
+    """Print the reference page of all settings, in Markdown."""
+    from tidegauge.config_reference import reference
+
+    typer.echo(reference())
+
+
 @rules.command("check")
 def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")]) -> None:
     """Read rule files and list every problem in them."""
@@ -160,11 +168,13 @@ def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")]
 
 
 @dashboards.command("export")
-def dashboards_export(directory: Annotated[Path, typer.Argument(help="Folder for the JSON files.")]) -> None:
+def dashboards_export(
+    directory: Annotated[Path, typer.Argument(help="Folder for the JSON files.")], config: ConfigFile = None
+) -> None:
     """Write the Grafana dashboards and their provisioning."""
     from tidegauge.dashboards.grafana import export
 
-    for path in export(directory):
+    for path in export(directory, load(config)):
         typer.echo(path)
 
 
@@ -173,8 +183,8 @@ def dashboards_push(config: ConfigFile = None) -> None:
     """Create or update the dashboards in a running Grafana."""
     from tidegauge.dashboards.grafana import push
 
-    for url in push(load(config).grafana):
-        typer.echo(url)
+    for uid, outcome in push(load(config).grafana).items():
+        typer.echo(f"{uid}  {outcome}")
 
 
 def _run(config: Path | None, *roles: str) -> None:

@@ -7,6 +7,17 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def epoch_ns(moment: datetime) -> int:
+    """An aware datetime in nanoseconds since 1970-01-01 UTC, exactly.
+
+    >>> epoch_ns(datetime(1970, 1, 1, 0, 0, 1, 1, tzinfo=UTC))
+    1000001000
+    """
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1_000
+
 
 class Clock(Protocol):
     """Tells the time; nothing else in Tidegauge reads the system clock for a decision."""
@@ -47,7 +58,7 @@ class ReplayClock:
         if moment.tzinfo is None:
             raise ValueError("ReplayClock.set needs an aware datetime, such as datetime(2026, 1, 1, tzinfo=UTC)")
         with self._lock:
-            self._base_ns = int(moment.timestamp() * 1_000_000) * 1_000
+            self._base_ns = epoch_ns(moment)
             self._mark_ns = time.monotonic_ns()
 
     def advance(self, by: timedelta) -> None:
@@ -59,4 +70,4 @@ class ReplayClock:
             return self._base_ns + (0 if self._frozen else time.monotonic_ns() - self._mark_ns)
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.now_ns() // 1_000)
+        return EPOCH + timedelta(microseconds=self.now_ns() // 1_000)

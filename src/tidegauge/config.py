@@ -7,10 +7,12 @@ wins over the file. A secret has a twin that ends in ``_file`` and names a file 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -18,24 +20,62 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from tidegauge.errors import ConfigError
 
 PREFIX = "TIDEGAUGE_"
+QUOTED = re.compile(r"'.*'|\".*\"")
+NEVER_SHOWN = {"extra_forbidden", "model_type", "missing"}  # a secret under a wrong name, or in place of a section
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Unusable:
+    """Stands for a secret that could not be read from its file, so that every other problem is still found."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+def _twin(key: str) -> str:
+    return key.removesuffix("_file") if key.endswith("_file") else ""
+
+
+def _read_secret(path: Any) -> str | _Unusable:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        return _Unusable(f"names {path}, which cannot be read: {error.strerror}")
+    except (TypeError, ValueError):
+        return _Unusable("must name a file of text")
 
 
 class Section(BaseModel):
     """Base of every part of the configuration: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, data: Any) -> Any:
+        """``a, b`` for a list, as an environment variable has it."""
+        if not isinstance(data, dict):
+            return data
+        lists = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
+        return {
+            key: [part.strip() for part in value.split(",") if part.strip()]
+            if key in lists and isinstance(value, str)
+            else value
+            for key, value in data.items()
+        }
 
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        twins = [key for key in data if key.endswith("_file") and key not in cls.model_fields]
-        secrets = {key: Path(data[key]).read_text().strip() for key in twins if key[:-5] in cls.model_fields}
-        return {key: value for key, value in data.items() if key not in secrets} | {
-            key[:-5]: value for key, value in secrets.items()
+        twins = [str(key) for key in data if _twin(str(key)) in cls.model_fields]
+        return {key: value for key, value in data.items() if key not in twins} | {
+            _twin(key): _Unusable("and its twin without _file are both set; keep one")
+            if _twin(key) in data
+            else _read_secret(data[key])
+            for key in twins
         }
 
 
@@ -247,8 +287,6 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         return Settings.model_validate(data)
     except ValidationError as error:
         raise ConfigError(str(source or "environment"), [_problem(each) for each in error.errors()]) from error
-    except OSError as error:
-        raise ConfigError(str(source or "environment"), [f"{error.filename}: {error.strerror}"]) from error
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -256,8 +294,10 @@ def _from_file(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(str(path), [f"is not YAML: {error}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), ["is not UTF-8 text"]) from error
+    except yaml.YAMLError as error:  # which quotes the line, and so perhaps a secret
+        raise ConfigError(str(path), [_yaml_problem(error)]) from None
     if data is not None and not isinstance(data, dict):
         raise ConfigError(str(path), [f"must be a mapping of sections, found {type(data).__name__}"])
     return data or {}
@@ -268,8 +308,25 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for name, text in environ.items():
         keys = name.removeprefix(PREFIX).lower().split("__")
         if name.startswith(PREFIX) and keys[0] in Settings.model_fields:
-            _merge(found, _nest(keys, yaml.safe_load(text)))
+            _merge(found, _nest(keys, _value(name, text)))
     return found
+
+
+def _value(name: str, text: str) -> Any:
+    """A list or mapping where the text is one in YAML's brackets, else the text, which the setting's type reads."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(name, [_yaml_problem(error)]) from None
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    problem = QUOTED.sub("...", getattr(error, "problem", None) or type(error).__name__)
+    return f"{place}is not YAML: {problem}"
 
 
 def _nest(keys: list[str], value: Any) -> dict[str, Any]:
@@ -278,6 +335,9 @@ def _nest(keys: list[str], value: Any) -> dict[str, Any]:
 
 def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
     for key, value in other.items():
+        for twin in (f"{key}_file", _twin(str(key))):
+            if twin not in other:
+                into.pop(twin, None)
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             _merge(into[key], value)
         else:
@@ -286,5 +346,19 @@ def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
 
 def _problem(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"]) or "(top)"
-    found = "" if error["type"] in ("missing", "extra_forbidden") else f", found {str(error['input'])[:80]!r}"
-    return f"{place}: {error['msg']}{found}"
+    if isinstance(error["input"], _Unusable):
+        return f"{place}_file: {error['input'].reason}"
+    secret = error["type"] in NEVER_SHOWN or not _secret_names().isdisjoint(map(str, error["loc"]))
+    shown = isinstance(error["input"], str | int | float) and not secret
+    return f"{place}: {error['msg']}" + (f", found {str(error['input'])[:80]!r}" if shown else "")
+
+
+@cache
+def _secret_names() -> frozenset[str]:
+    """The names of all settings that hold a secret; their values are in no message."""
+    fields = [(name, field) for section in _sections(Section) for name, field in section.model_fields.items()]
+    return frozenset(name for name, field in fields if field.annotation is SecretStr)
+
+
+def _sections(section: type[Section]) -> list[type[Section]]:
+    return [section, *(each for child in section.__subclasses__() for each in _sections(child))]

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -51,6 +52,7 @@ class Store:
         self.database = _identifier(database)
         self._local = threading.local()
         self._clients: WeakSet[Client] = WeakSet()
+        self._lock = threading.Lock()
         if self.embedded:
             Path(dsn.removeprefix("chdb://")).mkdir(parents=True, exist_ok=True)
         self._root = self._connect("")
@@ -108,23 +110,27 @@ class Store:
             client.insert_arrow(_identifier(table), data, settings=_settings(token))
 
     def insert_protobuf(
-        self, table: str, messages: Sequence[bytes], schema: str, message: str, token: str | None = None
+        self, table: str, messages: Sequence[bytes], schema: Path, message: str, token: str | None = None
     ) -> None:
-        """Insert serialized protobuf messages of type ``message``, which ClickHouse itself decodes by ``schema``."""
+        """Insert serialized protobuf messages of type ``message``, which ClickHouse decodes by the file ``schema``."""
         body = b"".join(part for each in messages for part in (varint(len(each)), each))
-        settings = _settings(token) | {
-            "format_schema_source": "string",
-            "format_schema": schema,
-            "format_schema_message_name": message,
-        }
+        settings = _settings(token) | self._schema(schema) | {"format_schema_message_name": message}
         with self._client() as client:
             client.raw_insert(_identifier(table), insert_block=body, fmt="Protobuf", settings=settings)
 
     def close(self) -> None:
         """Close every handle; the embedded engine then frees its folder."""
-        for client in [*self._clients, self._root]:
+        with self._lock:
+            clients = [*self._clients, self._root]
+        for client in clients:
             client.close()
         self._local = threading.local()
+
+    def _schema(self, path: Path) -> dict[str, str]:
+        """The embedded engine reads the file: sent as text it would be kept in a folder below the working directory."""
+        if self.embedded:
+            return {"format_schema": str(path)}
+        return {"format_schema_source": "string", "format_schema": _text(path)}
 
     def _connect(self, database: str) -> Client:
         options: dict[str, Any] = {"database": database, "settings": dict(SESSION_SETTINGS), "tz_mode": "schema"}
@@ -138,7 +144,8 @@ class Store:
         if client is None:
             client = self._connect(self.database)
             self._local.client = client
-            self._clients.add(client)
+            with self._lock:
+                self._clients.add(client)
         try:
             yield client
         except ClickHouseError as error:
@@ -150,8 +157,14 @@ class Store:
 
     def _forget(self, client: Client) -> None:
         self._local.client = None
-        self._clients.discard(client)
+        with self._lock:
+            self._clients.discard(client)
         client.close()
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text()
 
 
 def _settings(token: str | None) -> dict[str, Any]:
@@ -173,7 +186,11 @@ def _bindable(params: Params | None) -> dict[str, Any]:
 
 
 def _utc_text(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_utc_text(each) for each in value]
     if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"a query parameter is the naive datetime {value}; use datetime(..., tzinfo=UTC)")
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     return value
 

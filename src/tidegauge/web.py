@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from tidegauge.errors import TidegaugeError
 
+SHUTDOWN_GRACE_S = 5  # for requests under way
 Job = Callable[[asyncio.Event], Awaitable[None]]
 
 
@@ -50,12 +51,28 @@ async def _awaited(job: Job, stop: asyncio.Event) -> None:
     await job(stop)
 
 
+def authority(host: str, port: int) -> str:
+    """``host:port`` as an address has it.
+
+    >>> authority("::1", 80)
+    '[::1]:80'
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class WebServer:
     """Serves ``app`` with uvicorn on a loop of its own; ``port`` is the bound one even where 0 was asked for."""
 
     def __init__(self, app: Starlette, host: str, port: int, name: str, loop: EventLoopThread | None = None) -> None:
         config = uvicorn.Config(
-            app, host=host, port=port, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=30
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
         )
         self._server = uvicorn.Server(config)
         self._socket = _bind(config)
@@ -68,7 +85,7 @@ class WebServer:
     @property
     def url(self) -> str:
         """Base address."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{authority(self.host, self.port)}"
 
     def close(self) -> None:
         """Stop a server that has its own loop; one on a shared loop ends with that loop."""
@@ -88,6 +105,7 @@ def _bind(config: uvicorn.Config) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((config.host, config.port))
+        bound.listen(config.backlog)  # from here on clients can connect, though the loop has yet to take the socket
     except OSError as error:
         bound.close()
         raise TidegaugeError(

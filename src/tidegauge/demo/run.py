@@ -8,9 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from tidegauge.app import Service
@@ -26,17 +29,23 @@ from tidegauge.demo.settings import ASSISTANT, demo_settings
 DATA = Path("tidegauge-data") / "demo"
 START = datetime(2013, 4, 1, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)
-ASSISTANT_HOURS = 36
+ASSISTANT_HOURS = 16
+QUESTIONS_PER_HOUR = 90
 AFTER_THE_WINDOW = timedelta(minutes=2)  # a detector waits for late records before it looks
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Event:
-    """Something that the replay does at a moment of simulated time, and whether the loops run after it."""
+    """Something that the replay does at a moment of simulated time.
+
+    ``live``: its records take their time from the clock, so no round may move it meanwhile. ``ticks``: the loops run
+    after it.
+    """
 
     at: datetime
     order: int
     play: Callable[[], None]
+    live: bool = False
     ticks: bool = True
 
 
@@ -73,7 +82,7 @@ class Replay:
         self._inbox = Inbox()
         stack.callback(self._inbox.close)
         self.clock = ReplayClock(START)
-        self._assistant = AssistantStream(0, _assistant_start(days), ASSISTANT_HOURS)
+        self._assistant = AssistantStream(0, _assistant_start(days), ASSISTANT_HOURS, QUESTIONS_PER_HOUR)
         stack.callback(self._assistant.close)
         settings = demo_settings(
             DATA, self._inbox.url, self._assistant.server.base_url, self._assistant.shift_at, light
@@ -94,13 +103,22 @@ class Replay:
             self._flights.send_training(self._flights_client)
             self._flights_client.flush(120)
         events = list(heapq.merge(self._flight_events(), self._assistant_events()))
-        with self._screen.replaying(len(events)) as advance:
-            for event in events:
-                event.play()
-                if event.ticks:
-                    self._tick(event.at)
-                advance(event.at)
+        with self._screen.replaying(len(events)) as advance, ThreadPoolExecutor(1) as rounds:
+            last: Future[None] = rounds.submit(lambda: None)
+            for at, group in groupby(events, lambda event: event.at):
+                last = self._play(at, list(group), rounds, last)
+                advance(at)
+            last.result()
         self._screen.loss(self._flights_client, self._assistant_client)
+
+    def _play(self, at: datetime, events: list[Event], rounds: ThreadPoolExecutor, last: Future[None]) -> Future[None]:
+        """Send what happens at ``at`` while the round before runs, then start the next; it reads nothing newer."""
+        for event in events:
+            if event.live:
+                last.result()
+            event.play()
+        last.result()
+        return rounds.submit(self._tick, at) if any(event.ticks for event in events) else last
 
     def _client(self, stack: ExitStack, name: str, url: str, *, grpc: bool) -> Client:
         client = init(
@@ -119,12 +137,12 @@ class Replay:
         for number, day in enumerate(self._flights.days()):
             replayed = number < self._days and day.predictions_frame.height > 0
             if number < self._days + 3:  # the last days' labels still come in
-                yield Event(day.end + AFTER_THE_WINDOW, number, lambda day=day: self._fly(day), replayed)
+                yield Event(day.end + AFTER_THE_WINDOW, number, partial(self._fly, day), ticks=replayed)
 
     def _assistant_events(self) -> Iterator[Event]:
         begin = self._assistant.shift_at - timedelta(hours=ASSISTANT_HOURS / 2)
         for i in range(self._assistant.half_hours):
-            yield Event(begin + (i + 1) * HALF_HOUR + AFTER_THE_WINDOW, i, lambda i=i: self._ask(i))
+            yield Event(begin + (i + 1) * HALF_HOUR + AFTER_THE_WINDOW, i, partial(self._ask, i), live=True)
 
     def _fly(self, day: Day) -> None:
         self._flights.send_day(self._flights_client, day)

@@ -20,6 +20,7 @@ from tidegauge.demo.flights.faults import Fault
 from tidegauge.demo.flights.model import Fitted
 from tidegauge.demo.inbox import Message
 from tidegauge.detectors.finding import Finding, Verdict
+from tidegauge.model import Slice
 
 COUNTS = {
     "predictions": "SELECT count() FROM predictions",
@@ -38,7 +39,8 @@ FROM findings WHERE verdict = 'drift' AND effect_floor > 0
 GROUP BY subject, feature, part, detector
 ORDER BY times_floor DESC LIMIT 1 BY subject, feature, part LIMIT 15"""
 ALERTS = """SELECT rule, countIf(state = 'firing' AND previous != 'firing') AS fired,
-  countIf(state = 'resolved') AS resolved, any(severity) AS severity, any(owner) AS owner FROM alert_events GROUP BY rule HAVING fired > 0 ORDER BY severity, rule"""
+  countIf(state = 'resolved') AS resolved, any(severity) AS severity, any(owner) AS owner
+FROM alert_events GROUP BY rule HAVING fired > 0 ORDER BY severity, rule"""
 SHOWN_PER_ROUND = 4
 
 
@@ -46,7 +48,9 @@ class Screen:
     """Prints as the replay goes; remembers which drifts it has shown."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, width=None)
+        self._console = Console(highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console.width = 150
         self._begun = time.monotonic()
         self._seen: set[tuple[str, str, str]] = set()
         self._hidden = 0
@@ -174,10 +178,14 @@ class Screen:
         self._console.print(f"\n[bold]Open {url}[/bold] - Ctrl-C ends it")
 
     def _first(self, finding: Finding) -> bool:
-        key = (finding.subject, finding.feature, str(finding.part))
+        key = (finding.subject, finding.feature, str(_part(finding)))
         new = key not in self._seen
         self._seen.add(key)
         return new
+
+
+def _part(finding: Finding) -> Slice:
+    return Slice(finding.dimension, finding.slice)
 
 
 def _importance(finding: Finding) -> tuple[bool, float]:
@@ -192,8 +200,8 @@ def _drift_line(each: Finding) -> str:
         f"{each.effect:.2f} (floor {each.effect_floor:.2f})" if each.effect is not None and each.effect_floor else "?"
     )
     return (
-        f"[yellow]drift[/yellow]  {each.window_end:%Y-%m-%d %H:%M}  {escape(each.subject)} [bold]{escape(each.feature)}[/bold] "
-        f"in {escape(str(each.part))}, since {since}: {each.detector} effect {size}, {sure}, n {each.n_current:,}"
+        f"[yellow]drift[/yellow]  {each.window_end:%Y-%m-%d %H:%M}  {escape(each.subject)} "
+        f"[bold]{escape(each.feature)}[/bold] in {escape(str(_part(each)))}, since {since}: {each.detector} effect {size}, {sure}, n {each.n_current:,}"
     )
 
 
@@ -202,8 +210,8 @@ def _alert_line(each: Transition) -> str:
     word = "fires" if each.notice is Notice.FIRE else "is over"
     labels = ", ".join(f"{key}={value}" for key, value in each.labels.items())
     return (
-        f"[{colour}]alert[/{colour}]  {each.at:%Y-%m-%d %H:%M}  [bold]{escape(each.rule)}[/bold] {word} ({each.severity}) "
-        f"{escape(labels)}: {escape(each.reason)}"
+        f"[{colour}]alert[/{colour}]  {each.at:%Y-%m-%d %H:%M}  [bold]{escape(each.rule)}[/bold] {word} "
+        f"({each.severity}) {escape(labels)}: {escape(each.reason)}"
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from tidegauge.config import (
     Alerting,
     Detectors,
+    Direct,
     Judges,
     Page,
     PagerDutyReceiver,
@@ -45,23 +46,25 @@ def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: dat
         detectors=Detectors(
             models=(
                 Watch(
-                    name=MODEL, reference=Reference(kind="training"), window_hours=7 * 24, step_hours=24, slices=SLICES
+                    name=MODEL, reference=Reference(kind="training"), window_hours=7 * 24, step_hours=7 * 24, slices=SLICES
                 ),
             ),
             services=(
                 Watch(
                     name=ASSISTANT,
                     reference=Reference(
-                        kind="fixed", start=shift_at - timedelta(hours=18), end=shift_at - timedelta(hours=6)
+                        kind="fixed", start=shift_at - timedelta(hours=8), end=shift_at - timedelta(hours=2)
                     ),
-                    window_hours=3,
-                    step_hours=3,
+                    window_hours=2,
+                    step_hours=1,
                 ),
             ),
             embedder="off" if light else "auto",
         ),
-        judges=Judges(enabled=True, base_url=models_url, api_key=SecretStr("none"), model=JUDGE, rate=0.1),
+        judges=Judges(enabled=True, base_url=models_url, api_key=SecretStr("none"), model=JUDGE, rate=0.06),
+        direct=Direct(flush_after_s=0.01),  # one client that waits for each answer: nothing to group
         alerting=Alerting(
+            rules=(Path(__file__).with_name("rules.yaml"),),
             receivers=(
                 SlackReceiver(name="ml-alerts", url=SecretStr(f"{inbox_url}/slack")),
                 PagerDutyReceiver(name="on-call", routing_key=SecretStr("demo"), url=f"{inbox_url}/pagerduty"),

@@ -3,6 +3,17 @@
 from tidegauge.metrics.catalogue import METRICS
 from tidegauge.metrics.intervals import wilson
 from tidegauge.metrics.model import Kind, Metric, Observation, Source
-from tidegauge.metrics.query import label_name, observe, statement
+from tidegauge.metrics.query import MAX_SERIES, label_name, observe, statement
 
-__all__ = ["METRICS", "Kind", "Metric", "Observation", "Source", "label_name", "observe", "statement", "wilson"]
+__all__ = [
+    "MAX_SERIES",
+    "METRICS",
+    "Kind",
+    "Metric",
+    "Observation",
+    "Source",
+    "label_name",
+    "observe",
+    "statement",
+    "wilson",
+]

@@ -38,7 +38,14 @@ def _mean(name: str, title: str, unit: str, source: Source, x: str, condition: s
 
 
 def _value(
-    name: str, title: str, unit: str, kind: Kind, sources: tuple[Source, ...], value: str, samples: str, condition: str = ""
+    name: str,
+    title: str,
+    unit: str,
+    kind: Kind,
+    sources: tuple[Source, ...],
+    value: str,
+    samples: str,
+    condition: str = "",
 ) -> Metric:
     return Metric(name, title, unit, kind, sources, {"value": value, "samples": samples}, condition)
 
@@ -70,7 +77,8 @@ _QUALITY_METRICS = (
     _rate("thumbs_down_rate", "Thumbs-down rate", (FEEDBACK,), "countIf(score < 0)", "count()", "kind = 'thumbs'"),
     _mean("quality_score", "Judged quality", "score", SCORES, "assumeNotNull(score)",
           f"{_SCORED} AND inclusion_probability > 0", "(1 / inclusion_probability)"),
-    _rate("judge_undetermined_share", "Share of judgements without a score", (SCORES,), "countIf(isNull(score))", "count()"),
+    _rate("judge_undetermined_share", "Share of judgements without a score", (SCORES,),
+          "countIf(isNull(score))", "count()"),
 )  # fmt: skip
 _MODEL_METRICS = (
     _value("prediction_volume", "Predictions", "records", Kind.COUNT, (PREDICTIONS,), "toFloat64(count())", "count()"),
@@ -83,7 +91,8 @@ _MODEL_METRICS = (
     _value("label_lag", "Delay of labels, 95 % quantile", "s", Kind.QUANTILE, (LABELLED,),
            "quantileTDigest(0.95)(dateDiff('millisecond', timestamp, labelled_at) / 1000)", "count()"),
     Metric("drift_findings", "Drift findings", "findings", Kind.FINDING, (FINDINGS,),
-           {"value": "countIf(latest.1 = 'drift')", "samples": "countIf(latest.1 != 'undetermined')", "note": _TOP_FINDINGS}),
+           {"value": "countIf(latest.1 = 'drift')", "samples": "countIf(latest.1 != 'undetermined')",
+            "note": _TOP_FINDINGS}),
     _rate("undetermined_share", "Share of drift tests that could not tell", (FINDINGS,),
           "countIf(latest.1 = 'undetermined')", "count()"),
 )  # fmt: skip

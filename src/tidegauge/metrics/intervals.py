@@ -34,8 +34,8 @@ def weighted_mean(
     """Mean and normal interval from Σ w and ``sums``, which are Σ wx, Σ w², Σ w²x and Σ w²x², over ``samples`` rows.
 
     With w = 1 / inclusion probability it is the Hajek estimate of the mean over all traffic, its variance by
-    linearisation, ``n/(n-1) · Σ w²(x - m)² / (Σ w)²``; with w = 1 the ordinary mean and its standard error. The ends are
-    None for a single row, and not cut to the range of x.
+    linearisation, ``n/(n-1) · Σ w²(x - m)² / (Σ w)²``; with w = 1 the ordinary mean and its standard error. The ends
+    are None for a single row, and not cut to the range of x.
 
     >>> weighted_mean(4, (10, 4, 10, 30), 4)[0]
     2.5

@@ -28,7 +28,7 @@ class Source:
         table: What stands after FROM. It may itself use ``{start}`` and ``{end}``; ``time`` is then empty.
         time: Column of event time.
         dimensions: Name for users -> SQL column. Only these names ever reach a statement.
-        maps: Prefix for users -> Map column: ``slice.carrier`` reads ``slices['carrier']``, the key as a bound parameter.
+        maps: Prefix for users -> Map column: ``slice.carrier`` reads ``slices['carrier']``, the key as a parameter.
         minutes: Whether rows are whole minutes, so that only windows of whole minutes are exact.
         merge: ``Merge`` where quantile columns are aggregate states.
     """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tidegauge.metrics.model import Source
 
 _CALL = {name: name for name in ("service", "kind", "name", "model", "prompt_version", "tenant", "intent")}
-_RAW_CALL = _CALL | {name: name for name in ("provider", "role", "prompt_name", "session", "error_type", "finish_reason")}
+_MORE = ("provider", "role", "prompt_name", "session", "error_type", "finish_reason")
+_RAW_CALL = _CALL | {name: name for name in _MORE}
 
 CALLS_1M = Source("llm_calls_1m", "llm_calls_1m", "minute", _CALL, minutes=True, merge="Merge")
 CALLS = Source(
@@ -40,10 +41,11 @@ SCORES = Source(
 )
 FEEDBACK = Source("feedback", "feedback", "timestamp", {"service": "service", "kind": "kind"})
 INGEST = Source("ingest_1m", "ingest_1m", "minute", {"service": "service", "kind": "kind"}, minutes=True)
+_LATEST = "argMax((verdict, effect, effect_floor, p_adjusted, since), (window_end, evaluated_at)) AS latest"
 _TEST = ("subject", "feature", "detector", "dimension", "slice", "reference")
 FINDINGS = Source(
     "findings",
-    f"""(SELECT {", ".join(_TEST)}, argMax((verdict, effect, effect_floor, p_adjusted, since), (window_end, evaluated_at)) AS latest
+    f"""(SELECT {", ".join(_TEST)}, {_LATEST}
          FROM findings WHERE window_end > {{start:DateTime64(6)}} AND window_end <= {{end:DateTime64(6)}}
          GROUP BY {", ".join(_TEST)})""",  # noqa: S608 - constants
     "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -83,6 +84,13 @@ class FlightsStream:
             raise ValueError(f"sample must be above 0 and up to 1, got {sample:g}")
         self.fault = fault
         self._rows = _with_label_times(data.load(sample))
+
+    def with_fault(self, fault: Fault | None) -> FlightsStream:
+        """The same flights and the same model, with ``fault`` in place of this stream's."""
+        other = copy(self)
+        other.__dict__.update(fault=fault, fitted=self.fitted)
+        other.__dict__.pop("later", None)
+        return other
 
     @cached_property
     def fitted(self) -> Fitted:

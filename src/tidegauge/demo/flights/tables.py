@@ -9,33 +9,45 @@ from statistics import median
 import polars as pl
 
 from tidegauge.demo.flights.data import FEATURES, NUMERIC
+from tidegauge.demo.flights.faults import parse_fault
 from tidegauge.demo.flights.model import Fitted
-from tidegauge.demo.flights.truth import Performance, Shift, monthly_performance, weekly_shifts
+from tidegauge.demo.flights.stream import FlightsStream
+from tidegauge.demo.flights.truth import Performance, Shift, monthly_performance, performance, weekly_shifts
 
 MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 FEWEST_LABELS = 100
 FEWEST_WITHOUT = 20
 PSI_LARGE = 0.25
+EXAMPLES = (
+    *(
+        "units:temp",
+        "units:distance",
+        "missing:temp",
+        "missing:minute_of_day",
+        "constant:temp",
+        "constant:minute_of_day",
+    ),
+    *("labels:UA", "new_category:UA", "volume:JFK", "version", "version:0.2"),
+)
 
 
-def everything(fitted: Fitted, training: pl.DataFrame, later: pl.DataFrame) -> str:
+def everything(stream: FlightsStream) -> str:
     """All tables, under their headings."""
-    performance = monthly_performance(later)
+    training, later = stream.training, stream.later
+    months = monthly_performance(later)
     shifts = weekly_shifts(training, later)
     parts = {
-        "The model on January to March": model_table(fitted),
+        "The model on January to March": model_table(stream.fitted),
         "Flights and labels": flights_table(pl.concat([training, later])),
-        "The model by month": months_table(performance),
+        "The model by month": months_table(months),
+        "The model under faults from July on": faults_table(stream),
         "Features: the summary": summary_table(weekly_shifts(training, training), shifts),
         "Missing values by month": missing_table(pl.concat([training, later])),
         "Days without weather": outages_table(pl.concat([training, later])),
         "Destinations not seen in training": destinations_table(training, later),
         "PSI by week": weeks_table(shifts, FEATURES, lambda each: each.psi),
         "KS by week": weeks_table(shifts, NUMERIC, lambda each: each.ks),
-        **{
-            f"{name} by carrier and month": carriers_table(performance, value)
-            for name, value in _CARRIER_VALUES.items()
-        },
+        **{f"{name} by carrier and month": carriers_table(months, value) for name, value in _CARRIER_VALUES.items()},
     }
     return "\n".join(f"### {heading}\n\n{body}" for heading, body in parts.items())
 
@@ -68,21 +80,31 @@ def flights_table(rows: pl.DataFrame) -> str:
     return markdown(("month", "flights", "labelled", "late"), lines)
 
 
-def months_table(performance: Sequence[Performance]) -> str:
+def months_table(months: Sequence[Performance]) -> str:
     """The model over all carriers by month."""
-    lines = [
-        (
-            MONTHS[each.month],
-            f"{each.quality.late_rate:.1%}",
-            f"{each.mean_score:.1%}",
-            f"{each.accuracy:.3f}",
-            f"{each.quality.auc:.3f}",
-            f"{each.quality.brier:.4f}",
-        )
-        for each in performance
-        if not each.carrier
-    ]
+    lines = [(MONTHS[each.month], *_quality(each)) for each in months if not each.carrier]
     return markdown(("month", "late", "mean score", "accuracy", "AUC", "Brier"), lines)
+
+
+def faults_table(stream: FlightsStream) -> str:
+    """What faults that begin on July 1 do to the model on the labelled flights from that day on."""
+    faults = [parse_fault(f"{each}@2013-07-01") for each in EXAMPLES]
+    found = [
+        _fault_line("none", stream.later),
+        *map(_fault_line, EXAMPLES, (stream.with_fault(f).later for f in faults)),
+    ]
+    return markdown(("fault", "late", "mean score", "accuracy", "AUC", "Brier"), found)
+
+
+def _fault_line(name: str, rows: pl.DataFrame) -> tuple[str, ...]:
+    labelled = rows.filter(pl.col("late").is_not_null(), pl.col("date") >= pl.date(2013, 7, 1))
+    return (name, *_quality(performance("", 0, labelled)))
+
+
+def _quality(each: Performance) -> tuple[str, ...]:
+    quality = each.quality
+    shares = (f"{quality.late_rate:.1%}", f"{each.mean_score:.1%}", f"{each.accuracy:.3f}")
+    return (*shares, f"{quality.auc:.3f}", f"{quality.brier:.4f}")
 
 
 def summary_table(before: Sequence[Shift], after: Sequence[Shift]) -> str:
@@ -138,12 +160,10 @@ def weeks_table(shifts: Sequence[Shift], features: Sequence[str], value: Callabl
     )
 
 
-def carriers_table(performance: Sequence[Performance], value: Callable[[Performance], str]) -> str:
+def carriers_table(each_month: Sequence[Performance], value: Callable[[Performance], str]) -> str:
     """One line a carrier, one column a month; ``-`` where fewer than 100 flights got a label."""
-    by_place = {
-        (each.carrier, each.month): value(each) for each in performance if each.quality.flights >= FEWEST_LABELS
-    }
-    carriers, months = sorted({each.carrier for each in performance} - {""}), sorted({e.month for e in performance})
+    by_place = {(each.carrier, each.month): value(each) for each in each_month if each.quality.flights >= FEWEST_LABELS}
+    carriers, months = sorted({each.carrier for each in each_month} - {""}), sorted({e.month for e in each_month})
     lines = [(carrier, *(by_place.get((carrier, month), "-") for month in months)) for carrier in carriers]
     return markdown(("carrier", *(MONTHS[month] for month in months)), lines)
 

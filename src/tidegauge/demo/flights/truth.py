@@ -63,7 +63,7 @@ def monthly_performance(answered: pl.DataFrame) -> list[Performance]:
     labelled = answered.filter(pl.col("late").is_not_null()).with_columns(month=pl.col("date").dt.month())
     every = labelled.with_columns(carrier=pl.lit("")).partition_by("carrier", "month", as_dict=True)
     each = labelled.partition_by("carrier", "month", as_dict=True)
-    return [_performance(str(key[0]), int(key[1]), part) for key, part in sorted((every | each).items())]
+    return [performance(str(key[0]), int(key[1]), part) for key, part in sorted((every | each).items())]
 
 
 def psi(reference_counts: Floats, counts: Floats) -> float:
@@ -127,7 +127,8 @@ def _counted(values: pl.Series, names: pl.Series) -> Floats:
     return np.bincount(places, minlength=len(names)).astype(np.float64)
 
 
-def _performance(carrier: str, month: int, rows: pl.DataFrame) -> Performance:
+def performance(carrier: str, month: int, rows: pl.DataFrame) -> Performance:
+    """The model on ``rows``, which are labelled and belong to ``carrier`` and ``month``."""
     scores, late = rows["score"].to_numpy(), rows["late"].cast(pl.Float64).to_numpy()
     right = float((rows["prediction"] == rows["late"]).sum()) / rows.height
     return Performance(carrier, month, assess(scores, late), right, float(scores.mean()))
@@ -139,7 +140,7 @@ def main() -> None:
     from tidegauge.demo.flights.tables import everything
 
     stream = FlightsStream()
-    sys.stdout.write(everything(stream.fitted, stream.training, stream.later))
+    sys.stdout.write(everything(stream))
 
 
 if __name__ == "__main__":
