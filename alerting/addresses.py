@@ -25,9 +25,9 @@ class Unresolved(Exception):
 
 
 def is_public(text: str) -> bool:
-    """Whether ``text``, a numeric address, is reachable on the open internet and no way back into a private network.
+    """Whether ``text``, a numeric address, is on the open internet and no way back into a private network.
 
-    Addresses that carry another one (IPv4-mapped and -compatible, NAT64, 6to4, Teredo) are as public as what they carry.
+    Addresses that carry another one (IPv4-mapped, IPv4-compatible, NAT64, 6to4, Teredo) are as public as that one.
 
     >>> [is_public(each) for each in ("1.1.1.1", "127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe")]
     [True, False, False, False]

@@ -18,7 +18,11 @@ from tidegauge.errors import ConfigError
 from tidegauge.store import Store
 
 LOOK_BACK = timedelta(days=7)
-_KINDS = {Severity.PAGE: ("pagerduty", "slack", "webhook"), Severity.TRIAGE: ("slack", "webhook"), Severity.INFO: ("webhook",)}
+_KINDS = {
+    Severity.PAGE: ("pagerduty", "slack", "webhook"),
+    Severity.TRIAGE: ("slack", "webhook"),
+    Severity.INFO: ("webhook",),
+}
 
 
 class Delivery:
@@ -76,7 +80,7 @@ class Delivery:
     def flush(self, timeout_s: float) -> bool:
         """Wait until no receiver has anything waiting; False when ``timeout_s`` passed first."""
         end = time.monotonic() + timeout_s
-        return all([each.flush(max(0.0, end - time.monotonic())) for each in self._workers.values()])
+        return all(each.flush(max(0.0, end - time.monotonic())) for each in self._workers.values())
 
     def close(self, timeout_s: float) -> None:
         """Stop every worker; attempts in progress have ``timeout_s`` to end."""

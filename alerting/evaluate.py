@@ -25,7 +25,7 @@ from tidegauge.alerting.states import (
     Transition,
     fingerprint,
 )
-from tidegauge.alerting.text import labels_text
+from tidegauge.alerting.text import labels_text, plain
 from tidegauge.alerting.verdicts import Holds, Verdict, judge
 
 _RETIRED = "was not seen for {}: taken as retired"
@@ -50,8 +50,8 @@ def evaluate(
     """One round.
 
     Args:
-        rules: All rules there are. One that is missing from ``readings`` is not due and keeps its states; a series whose
-            rule is not among them is closed.
+        rules: All rules there are. One that is missing from ``readings`` is not due and keeps its states; a series
+            whose rule is not among them is closed.
         readings: For each rule that is due, what it sees of every series, or that its query failed.
         states: From the round before, by fingerprint; left as it is.
         now: Aware, in UTC.
@@ -90,7 +90,7 @@ def _verdicts(
         if key not in met:
             yield state.labels, _unseen(rule, state)
     if not rule.by and not met and not mine:
-        yield {}, judge(rule, Reading({}, None)) if not rule.absent_for else Verdict(Holds.NO_DATA, "nothing was ever seen")
+        yield {}, _nothing(rule, {})
 
 
 def _unseen(rule: Rule, state: AlertState) -> Verdict:
@@ -98,7 +98,11 @@ def _unseen(rule: Rule, state: AlertState) -> Verdict:
         return Verdict(Holds.NO, "the query works again")
     if rule.absent_for and state.open:
         return Verdict(Holds.NO, _RETIRED.format(format_duration(rule.seen_within)))
-    return judge(rule, Reading(state.labels, None)) if not rule.absent_for else Verdict(Holds.NO_DATA, "nothing was seen")
+    return _nothing(rule, state.labels)
+
+
+def _nothing(rule: Rule, labels: Mapping[str, str]) -> Verdict:
+    return Verdict(Holds.NO_DATA, "nothing was seen") if rule.absent_for else judge(rule, Reading(labels, None))
 
 
 def _advance(
@@ -145,7 +149,8 @@ def _calm(rule: Rule, old: AlertState, now: datetime) -> Step:
         return Step(state, old.since if state is old.state else now)
     lapsed = old.lapsed_since or now
     if now - lapsed < rule.keep_firing_for:
-        return Step(State.FIRING, old.since, True, lapsed, words=f"resolved after {format_duration(rule.keep_firing_for)}")
+        words = f"resolved after {format_duration(rule.keep_firing_for)}"
+        return Step(State.FIRING, old.since, True, lapsed, words=words)
     return Step(State.RESOLVED, old.since, False, None, Notice.RESOLVE)
 
 
@@ -176,7 +181,7 @@ def _worth_keeping(rule: Rule, labels: Mapping[str, str], step: Step) -> bool:
 
 
 def _summary(rule: Rule, labels: Mapping[str, str], verdict: Verdict) -> str:
-    head = rule.annotations.get("summary") or rule.measure.title
+    head = plain(rule.annotations.get("summary", "")) or rule.measure.title
     return f"{head} for {labels_text(labels)}: {verdict.reason}"
 
 

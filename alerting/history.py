@@ -35,7 +35,8 @@ def notices(store: Store, since: datetime) -> list[Transition]:
 
 
 def _told(store: Store) -> Mapping[str, tuple[str, ...]]:
-    sql = "SELECT fingerprint, argMax(receivers, timestamp) AS told FROM alert_events WHERE notice = 'fire' GROUP BY fingerprint"
+    sql = """SELECT fingerprint, argMax(receivers, timestamp) AS told FROM alert_events
+             WHERE notice = 'fire' GROUP BY fingerprint"""
     return {row["fingerprint"]: tuple(row["told"]) for row in store.rows(sql)}
 
 

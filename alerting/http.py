@@ -1,9 +1,9 @@
 """One POST under guard: to the very address that was checked, in a bounded time, reading a bounded answer.
 
-httpx bounds each read, not their sum, and resolves the name itself; slack_sdk's client does neither and follows
-redirects. Hence a network backend under httpcore, the engine of httpx: it resolves, checks, connects to what it checked,
-and gives every socket operation only what is left of one deadline. There is no pool to leak, no redirect, no proxy and no
-cookie, and the answer is not decompressed.
+httpx bounds each read, not their sum, and resolves the name itself; slack_sdk's client follows redirects besides. Hence
+a network backend under httpcore, the engine of httpx: it resolves, checks, connects to what it checked, and gives every
+socket operation only what is left of one deadline. There is no redirect, no proxy and no cookie, and the answer is not
+decompressed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was delivered to whom, as rows of ``alert_deliveries``; written after the send, so that a crash repeats, never misses."""
+"""What was delivered to whom: ``alert_deliveries``, written after the send, so a crash repeats and never misses."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import QueryFailed, Reading
-from tidegauge.metrics import Observation, observe
+from tidegauge.metrics import MAX_SERIES, Observation, observe
 from tidegauge.model import Window
 from tidegauge.store import Store
 
@@ -30,7 +30,9 @@ class Observer:
         if rule.absent_for:
             return _paired(self._seen(rule, rule.seen_within), self._seen(rule, rule.absent_for), swap=True)
         if rule.compare:
-            return _paired(self._seen(rule, rule.window), self._seen(rule, rule.window, rule.compare.offset), swap=False)
+            return _paired(
+                self._seen(rule, rule.window), self._seen(rule, rule.window, rule.compare.offset), swap=False
+            )
         found = self._seen(rule, rule.window)
         return found if isinstance(found, QueryFailed) else [Reading(each.labels, each) for each in found]
 
@@ -49,10 +51,15 @@ class Observer:
 
     def _ask(self, rule: Rule, window: Window) -> list[Observation] | QueryFailed:
         try:
-            return observe(self._store, rule.measure, rule.by, window, rule.where)
+            found = observe(self._store, rule.measure, rule.by, window, rule.where)
         except Exception as error:
             logger.exception("rule %s: its query failed", rule.alert)
             return QueryFailed(str(error).splitlines()[0][:300] if str(error) else type(error).__name__)
+        if len(found) >= MAX_SERIES:
+            logger.warning(
+                "rule %s: only the %d largest slices are watched; narrow it with where", rule.alert, MAX_SERIES
+            )
+        return found
 
 
 def _paired(

@@ -111,7 +111,8 @@ class Rule(Strict):
     def _is_whole(self) -> Self:
         given = [name for name in ("above", "below", "compare", "absent_for") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"needs one of above, below, compare and absent_for, found {' and '.join(given) or 'none'}")
+            found = " and ".join(given) or "none"
+            raise ValueError(f"needs one of above, below, compare and absent_for, found {found}")
         if self.absent_for and self.absent_for >= self.seen_within:
             raise ValueError("absent_for must be shorter than seen_within")
         if self.dimension_sources_clash():

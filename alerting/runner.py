@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tidegauge.alerting.ledger import Ledger
 from tidegauge.alerting.notifiers import notifiers
 from tidegauge.alerting.readings import Observer
 from tidegauge.alerting.rules import Rule, check_rules
+from tidegauge.alerting.schedule import Schedule
 from tidegauge.alerting.states import AlertState, Notice, Transition
 from tidegauge.alerting.worker import Patience
 from tidegauge.clock import Clock, SystemClock
@@ -58,7 +59,7 @@ class AlertLoop:
         ledger = Ledger(store, clock or SystemClock())
         self._delivery = Delivery(store, built, ledger, patience, rng or np.random.default_rng())
         self._states: dict[str, AlertState] | None = None
-        self._slots: dict[str, int] = {}
+        self._schedule = Schedule()
         try:
             self._delivery.check(self.rules)
         except Exception:
@@ -73,12 +74,12 @@ class AlertLoop:
         """
         states = self._known_states(now)
         observer = Observer(self._store, now)
-        due = [rule for rule in self.rules if self._is_due(rule, now)]
+        due = self._schedule.due(self.rules, now)
         readings = {rule.alert: observer.readings(rule) for rule in due}
         new, found = evaluate(self.rules, readings, states, now)
         transitions = [self._addressed(each) for each in found]
         history.append(self._store, transitions)
-        self._slots |= {rule.alert: _slot(rule, now) for rule in due}
+        self._schedule.done(due, now)
         told = {each.fingerprint: each.receivers for each in transitions if each.notice is Notice.FIRE}
         self._states = {key: replace(each, receivers=told.get(key, each.receivers)) for key, each in new.items()}
         self._delivery.submit(transitions)
@@ -101,15 +102,8 @@ class AlertLoop:
             self._states = states
         return self._states
 
-    def _is_due(self, rule: Rule, now: datetime) -> bool:
-        return not rule.interval or self._slots.get(rule.alert) != _slot(rule, now)
-
     def _addressed(self, transition: Transition) -> Transition:
         if transition.notice is not Notice.FIRE:
             return transition
         rule = next(each for each in self.rules if each.alert == transition.rule)
         return replace(transition, receivers=self._delivery.receivers(rule))
-
-
-def _slot(rule: Rule, now: datetime) -> int:
-    return int(now.timestamp() // max(rule.interval, timedelta(seconds=1)).total_seconds())

@@ -1,6 +1,6 @@
 """One reading against one rule: does the condition hold, and how sure is that?
 
-For metrics with an interval the cautious end must be beyond the threshold, the lower one for ``above`` and the upper one
+For metrics with an interval its cautious end must be beyond the threshold: the lower one for ``above``, the upper one
 for ``below``. A value that is beyond it while its interval is not gives ``unsure``: too few samples to tell.
 """
 
@@ -25,6 +25,9 @@ class Holds(StrEnum):
     TOO_FEW = "too_few"
     NO_DATA = "no_data"
     FAILED = "failed"
+
+
+_BUT = {Holds.NO: "not ", Holds.UNSURE: "too few samples to be sure that it is "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,16 @@ def _threshold(rule: Rule, now: Observation, value: float) -> Verdict:
     sure = _beyond(_cautious(now, value, upward), limit, upward)
     holds = _answer(sure, _beyond(value, limit, upward))
     unit = rule.measure.unit
-    but = {Holds.NO: "not ", Holds.UNSURE: "too few samples to be sure that it is "}.get(holds, "")
-    return _with(now, holds, f"{_described(now, unit)}: {but}{word} {amount(limit, unit)}", limit)
+    return _with(now, holds, f"{_described(now, unit)}: {_BUT.get(holds, '')}{word} {amount(limit, unit)}", limit)
 
 
 def _comparison(rule: Rule, compare: Compare, now: Observation, before: Observation | None) -> Verdict:
     ago = f"{format_duration(compare.offset)} before"
     if before is None or before.value is None or before.samples < rule.needed:
-        return _with(now, Holds.TOO_FEW, f"{before.samples if before else 0:,} samples {ago}: nothing to compare with", None)
+        seen = before.samples if before else 0
+        return _with(
+            now, Holds.TOO_FEW, f"{seen:,} samples {ago}, the rule needs {rule.needed:,} to compare with", None
+        )
     if now.value is None or before.value <= 0:
         return _with(now, Holds.TOO_FEW, f"the value {ago} is {before.value:g}: no ratio can be formed", None)
     upward = compare.above_ratio is not None
@@ -87,9 +92,8 @@ def _comparison(rule: Rule, compare: Compare, now: Observation, before: Observat
     sure = base > 0 and _beyond(_cautious(now, now.value, upward) / base, limit, upward)
     holds = _answer(sure, _beyond(ratio, limit, upward))
     unit = rule.measure.unit
-    but = {Holds.NO: "not ", Holds.UNSURE: "too few samples to be sure that it is "}.get(holds, "")
-    word = "above" if upward else "below"
-    text = f"{_described(now, unit)} against {amount(before.value, unit)} {ago}, {ratio:.3g} times: {but}{word} {limit:g} times"
+    found = f"{_described(now, unit)} against {amount(before.value, unit)} {ago}, {ratio:.3g} times"
+    text = f"{found}: {_BUT.get(holds, '')}{'above' if upward else 'below'} {limit:g} times"
     return _with(now, holds, text, before.value * limit)
 
 

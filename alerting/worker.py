@@ -23,7 +23,7 @@ Record = Callable[[Sequence[Attempt]], None]
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long and how often to try: waits double from ``first_s`` to ``longest_s``, each jittered by half, ends included."""
+    """How long and how often to try: waits double from ``first_s`` to ``longest_s``, each jittered by half."""
 
     give_up_after_s: float = 3600.0
     first_s: float = 1.0
@@ -33,7 +33,7 @@ class Patience:
         """Seconds before the next attempt; what the receiver asked for is a lower bound. ``jitter`` is in 0..1.
 
         >>> [Patience().wait(n, None, 0.5) for n in (1, 2, 20)], Patience().wait(1, 30, 0.0)
-        ([1.0, 2.0, 300.0], 30)
+        ([1.0, 2.0, 300.0], 30.0)
         """
         usual = min(self.longest_s, self.first_s * 2.0 ** min(attempts - 1, 60)) * (0.5 + jitter)
         return usual if asked_s is None else asked_s + jitter * min(1.0, usual)
@@ -173,5 +173,3 @@ class Worker:
 
 def _identity(alert: Transition) -> tuple[object, ...]:
     return alert.fingerprint, alert.at, alert.state
-
-

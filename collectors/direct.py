@@ -39,6 +39,7 @@ class DirectTransport:
 
     def submit(self, export: Export) -> Future[None]:
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # a client that hangs up cancels its wait, never the insert
         with self._changed:
             if self._closing:
                 raise Backpressure(RETRY_AFTER_S, "shutting down")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -33,14 +34,12 @@ CONTAINERS = {
     Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
 }
 
-# A wire-format length is any number of bytes with the high bit set and one without. The three shapes: an attribute
-# value that is a key-value list; a log body that is one; an array whose first item is a list or an array. A match may
-# be text that happens to look so, which costs time and changes nothing.
+# A wire-format length is any number of bytes with the high bit set and one without. An attribute's value is field 2, a
+# log's body and an array field 5; inside, field 6 is a key-value list and field 5 an array. A match may be text that
+# happens to look so, which costs time and changes nothing.
 _LENGTH = rb"[\x80-\xff]{0,4}[\x00-\x7f]"
-NESTED = re.compile(
-    rb"\x12" + _LENGTH + rb"\x32|\x2a" + _LENGTH + rb"\x32|\x2a" + _LENGTH + rb"\x0a" + _LENGTH + rb"[\x2a\x32]",
-    re.DOTALL,
-)
+_LIST = re.compile(rb"[\x12\x2a]" + _LENGTH + rb"\x32", re.DOTALL)
+_ARRAY = re.compile(rb"(?=[\x12\x2a]" + _LENGTH + rb"\x2a(" + _LENGTH + rb"))", re.DOTALL)
 
 
 def parse(signal: Signal, payload: bytes) -> Message:
@@ -60,7 +59,7 @@ def count(signal: Signal, payload: bytes) -> int:
 
 def normalise(signal: Signal, payload: bytes) -> bytes:
     """The same request with nested attribute values as JSON strings; the same bytes where there are none."""
-    if not NESTED.search(payload):
+    if not _may_be_nested(payload):
         return payload
     request = parse(signal, payload)
     nested = [value for value in _values(signal, request) if _nested(value)]
@@ -70,7 +69,7 @@ def normalise(signal: Signal, payload: bytes) -> bytes:
 
 
 def plain(value: AnyValue) -> Any:
-    """The Python value of an AnyValue; bytes become base64 text."""
+    """The value of an AnyValue as JSON can hold it: bytes become base64 text, nan and infinities their names."""
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [plain(item) for item in value.array_value.values]
@@ -78,13 +77,45 @@ def plain(value: AnyValue) -> Any:
         return {item.key: plain(item.value) for item in value.kvlist_value.values}
     if kind == "bytes_value":
         return base64.b64encode(value.bytes_value).decode()
+    if kind == "double_value" and not math.isfinite(value.double_value):
+        return str(value.double_value)
     return getattr(value, kind) if kind else None
+
+
+def _may_be_nested(payload: bytes) -> bool:
+    return bool(_LIST.search(payload)) or any(
+        _array_is_nested(payload, found.start(1)) for found in _ARRAY.finditer(payload)
+    )
+
+
+def _array_is_nested(payload: bytes, at: int) -> bool:
+    """Whether the ArrayValue whose length stands at ``at`` is empty or holds a list or an array."""
+    length, at = _read_varint(payload, at)
+    end = at + length
+    while at < end <= len(payload) and payload[at] == 0x0A:
+        size, at = _read_varint(payload, at + 1)
+        if size and payload[at : at + 1] in (b"\x2a", b"\x32"):
+            return True
+        at += size
+    return not length
+
+
+def _read_varint(payload: bytes, at: int) -> tuple[int, int]:
+    """The varint at ``at`` and the place after it; a length that the payload ends in reads as it is so far."""
+    number = 0
+    for place, byte in enumerate(payload[at : at + 5]):
+        number |= (byte & 0x7F) << (7 * place)
+        at += 1
+        if byte < 0x80:
+            break
+    return number, at
 
 
 def _nested(value: AnyValue) -> bool:
     kind = value.WhichOneof("value")
     if kind == "array_value":
-        return any(item.WhichOneof("value") in ("array_value", "kvlist_value") for item in value.array_value.values)
+        items = value.array_value.values
+        return not items or any(item.WhichOneof("value") in ("array_value", "kvlist_value") for item in items)
     return kind == "kvlist_value"
 
 
@@ -111,7 +142,9 @@ def _attribute_lists(signal: Signal, request: Any) -> Iterable[Iterable[KeyValue
         yield from _scoped(request.resource_metrics, "scope_metrics")
         for metric in _records(request.resource_metrics, "scope_metrics", "metrics"):
             data = getattr(metric, metric.WhichOneof("data") or "gauge")
-            yield from (point.attributes for point in data.data_points)
+            for point in data.data_points:
+                yield point.attributes
+                yield from (each.filtered_attributes for each in getattr(point, "exemplars", ()))
 
 
 def _scoped(resources: Iterable[Any], scopes: str) -> Iterable[Iterable[KeyValue]]:

@@ -116,7 +116,7 @@ def _advice(settings: Grafana, error: GrafanaException) -> str:
 
 
 def _datasources(settings: Settings) -> dict[str, Any]:
-    parts = urlsplit(settings.clickhouse.dsn or "clickhouse://127.0.0.1:8123")
+    parts = urlsplit(settings.clickhouse.dsn.get_secret_value() or "clickhouse://127.0.0.1:8123")
     secure = parts.scheme.endswith("s")
     source = {
         "name": "Tidegauge",

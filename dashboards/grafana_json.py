@@ -1,5 +1,7 @@
 """Our boards as Grafana dashboards, for the official ClickHouse data source (grafana-clickhouse-datasource 4.x)."""
 
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -48,7 +50,9 @@ def dashboard(board: Board, datasource_uid: str) -> Json:
         "timezone": "utc",
         "refresh": "",
         "time": {"from": f"now-{board.hours}h", "to": "now"},
-        "links": [{"type": "dashboards", "title": "Tidegauge", "tags": ["tidegauge"], "asDropdown": True, "keepTime": True}],
+        "links": [
+            {"type": "dashboards", "title": "Tidegauge", "tags": ["tidegauge"], "asDropdown": True, "keepTime": True}
+        ],
         "annotations": {"list": [_deployments(source)]},
         "templating": {"list": [_variable(each, source) for each in board.variables]},
         "panels": list(_panels(board, source)),
@@ -126,7 +130,10 @@ def _field(panel: Panel) -> Json:
 
 def _overrides(panel: Panel) -> list[Json]:
     if panel.kind is Kind.TIMESERIES and " AS low" in panel.sql:
-        thin = [{"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [4, 6]}}, {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}}]
+        thin = [
+            {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [4, 6]}},
+            {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},
+        ]
         return [{"matcher": {"id": "byRegexp", "options": "/^(low|high)\\b/"}, "properties": thin}]
     return []
 
@@ -134,9 +141,16 @@ def _overrides(panel: Panel) -> list[Json]:
 def _options(panel: Panel) -> Json:
     match panel.kind:
         case Kind.TIMESERIES:
-            return {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}, "tooltip": {"mode": "multi", "sort": "desc"}}
+            return {
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            }
         case Kind.STAT:
-            return {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "colorMode": "none", "graphMode": "none"}
+            return {
+                "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+                "colorMode": "none",
+                "graphMode": "none",
+            }
         case Kind.BAR:
             return {"orientation": "auto", "showValue": "auto", "legend": {"showLegend": False}}
         case Kind.HEATMAP:
@@ -169,7 +183,13 @@ def _variable(variable: Variable, source: Json) -> Json:
 
 def _deployments(source: Json) -> Json:
     sql = f"""SELECT timestamp AS time, concat(subject, ' ', version, ' ', role) AS text FROM deployments
-WHERE timestamp >= {MACROS['start']} AND timestamp < {MACROS['end']} ORDER BY time"""
+WHERE timestamp >= {MACROS["start"]} AND timestamp < {MACROS["end"]} ORDER BY time"""
     target = {"refId": "Deployments", "editorType": "sql", "queryType": "table", "format": TABLE, "rawSql": sql}
-    return {"name": "Deployments", "datasource": source, "enable": True, "hide": False, "iconColor": "purple", "target": target}
-
+    return {
+        "name": "Deployments",
+        "datasource": source,
+        "enable": True,
+        "hide": False,
+        "iconColor": "purple",
+        "target": target,
+    }

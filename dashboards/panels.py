@@ -7,8 +7,11 @@ A panel's SQL is written once. It may use these bound parameters and no others:
 - ``{name:String}`` for each variable of its board; the empty string means all.
 
 The columns say what is drawn: ``timeseries`` and ``heatmap`` start with ``time``, then perhaps ``series``, then numbers
-(``low`` and ``high`` make a band around ``value``); ``bar`` starts with a text; ``stat`` is one row whose last column is shown.
+(``low`` and ``high`` make a band around ``value``); ``bar`` starts with a text; of ``stat`` the last column
+of its one row is shown.
 """
+
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
 
 from __future__ import annotations
 

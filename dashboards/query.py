@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -77,19 +78,31 @@ def menus(store: Store, board: Board, window: Window) -> dict[str, list[str]]:
 def fill_gaps(rows: Rows, step_s: int, *, zero: bool) -> Rows:
     """Put a row into every hole of a series, so that no line is drawn across a stretch without data.
 
-    A hole is a step without a row between two rows of the same series. With ``zero`` the whole hole is filled with 0,
-    else one row of None breaks the line. Rows come back by series and time.
+    With ``zero`` every step without a row between two rows of a series becomes 0. Else a None breaks the line where two
+    rows are further apart than a step and than 1.5 times the series' usual distance: a daily result is not a row of
+    holes. Rows come back by series and time.
     """
     if not rows or "time" not in rows[0]:
         return rows
     numbers = [name for name in rows[0] if name not in ("time", "series")]
     ordered = sorted(rows, key=lambda row: (str(row.get("series", "")), row["time"]))
     step, filled = timedelta(seconds=step_s), ordered[:1]
-    for before, row in zip(ordered, ordered[1:], strict=False):
-        if before.get("series") == row.get("series") and row["time"] - before["time"] > step:
+    allowed = {} if zero else _usual_distances(ordered)
+    for before, row in pairwise(ordered):
+        series = row.get("series")
+        if before.get("series") == series and row["time"] - before["time"] > max(step, allowed.get(series, step)):
             filled += _hole(before, row, step, dict.fromkeys(numbers, 0 if zero else None), zero)
         filled.append(row)
     return filled
+
+
+def _usual_distances(ordered: Rows) -> dict[Any, timedelta]:
+    """1.5 times the median distance between the rows of each series."""
+    distances: dict[Any, list[timedelta]] = {}
+    for before, row in pairwise(ordered):
+        if before.get("series") == row.get("series"):
+            distances.setdefault(row.get("series"), []).append(row["time"] - before["time"])
+    return {series: 1.5 * sorted(each)[len(each) // 2] for series, each in distances.items()}
 
 
 def _hole(before: dict[str, Any], after: dict[str, Any], step: timedelta, empty: Mapping[str, Any], zero: bool) -> Rows:
@@ -110,7 +123,12 @@ def plain(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else None
         case datetime():
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return (
+                (value if value.tzinfo else value.replace(tzinfo=UTC))
+                .astimezone(UTC)
+                .isoformat()
+                .replace("+00:00", "Z")
+            )
         case date() | UUID():
             return str(value)
         case bytes():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from tidegauge.detectors.profile import CategoryPart, NumericPart
 from tidegauge.detectors.statistics import (
     NumericBins,
     Outcome,
+    Result,
     chi_squared,
     jensen_shannon,
     kl,
@@ -26,7 +28,9 @@ from tidegauge.detectors.statistics import (
     wasserstein,
 )
 from tidegauge.detectors.statistics.arrays import IntArray
-from tidegauge.detectors.statistics.missing import share_shift
+from tidegauge.detectors.statistics.missing import FLOOR, share_shift
+from tidegauge.detectors.statistics.new_categories import FLOOR as NEW_FLOOR
+from tidegauge.detectors.statistics.result import beyond_noise
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice
 
@@ -62,10 +66,10 @@ def compare_categorical(
     """Distribution over the frequent categories, categories never seen before, missing values."""
     counts = _counts(reference, current)
     evidence = partial(_evidence, lambda: reference.bins.labels, *counts)
-    followers = (("psi", partial(psi, *counts)), *_binned(*counts))
+    followers: tuple[tuple[str, Compute], ...] = (("psi", partial(psi, *counts)), *_binned(*counts))
     return [
         Hypothesis(feature, part, "chi_squared", chi_squared(*counts), followers, evidence),
-        Hypothesis(feature, part, "new_categories", new_categories(reference.counts, current.counts)),
+        Hypothesis(feature, part, "new_categories", _new_categories(part, reference, current)),
         *compare_missing(feature, part, reference, current),
     ]
 
@@ -76,8 +80,29 @@ def compare_missing(
     """The share of missing values; in a slice only where there are any at all, because else nothing can be found."""
     if part != ALL and not reference.missing + current.missing:
         return []
-    outcome = missing_share(reference.missing, reference.rows, current.missing, current.rows)
+    counts = reference.missing, reference.rows, current.missing, current.rows
+    outcome = (part != ALL and _too_small(*counts)) or missing_share(*counts)
     return [Hypothesis(feature, part, "missing", outcome)]
+
+
+def _new_categories(part: Slice, reference: CategoryPart, current: CategoryPart) -> Outcome:
+    """In a slice that has nothing new the answer is known without a test: p is 1."""
+    if part == ALL or not current.counts.keys() <= reference.counts.keys():
+        return new_categories(reference.counts, current.counts)
+    sizes = sum(reference.counts.values()), sum(current.counts.values())
+    return Result("new_categories", 0.0, 1.0, 0.0, NEW_FLOOR, *sizes)
+
+
+def _too_small(reference_hits: int, n: int, current_hits: int, m: int) -> Outcome | None:
+    """Stable without a test: a difference under the floor, with a p-value of 1, which errs on the safe side.
+
+    The exact test costs more than all others of a slice together.
+    """
+    if not n * m:
+        return None
+    share, value = (reference_hits + current_hits) / (n + m), current_hits / m - reference_hits / n
+    effect = beyond_noise(value, sqrt(share * (1 - share) * (1 / n + 1 / m)))
+    return Result("missing_share", value, 1.0, effect, FLOOR, n, m) if effect < FLOOR else None
 
 
 def compare_mean(feature: str, part: Slice, reference: NumericPart, current: NumericPart) -> list[Hypothesis]:

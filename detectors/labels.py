@@ -38,9 +38,11 @@ class LabelRound:
         """Evaluate the windows that have their labels by now; say of new ones that theirs are pending."""
         waiting = self._waiting_for(model, now)
         for window, (rows, labelled) in self._covered(model, watch, waiting, now)[: self._settings.windows_per_run]:
-            late = now >= window.end + timedelta(days=self._settings.label_wait_days)
+            if not rows:
+                del waiting[window]
+                continue
             datum = references.locate(model, watch, window)
-            if late or (rows and labelled >= self._settings.label_share * rows):
+            if self._ready(window, rows, labelled, now):
                 yield from self._evaluate(Scope(model, window), watch, (rows, labelled), datum, now)
                 del waiting[window]
             else:
@@ -55,7 +57,7 @@ class LabelRound:
             self._waiting[model].setdefault(window, False)
 
     def _waiting_for(self, model: str, now: datetime) -> dict[Window, bool]:
-        """Windows without a comparison of labels, and whether that was said; none while the model has no label at all."""
+        """Windows without a comparison of labels, and whether that was said; none while the model has no label."""
         if model not in self._waiting and self._predictions.has_labels(model, now):
             self._waiting[model] = self._ledger.unlabelled(model, now)
         return self._waiting.get(model, {})
@@ -69,13 +71,17 @@ class LabelRound:
         span = Window(min(each.start for each in waiting), max(each.end for each in waiting))
         bucket = gcd(round(watch.step_hours * 3600), *(round(each.length.total_seconds()) for each in waiting))
         found = self._predictions.coverage(model, span, bucket, now)
-        share, wait = self._settings.label_share, timedelta(days=self._settings.label_wait_days)
         counted = [(window, _sum(found, window, bucket), pending) for window, pending in waiting.items()]
         return [
             (window, (rows, labelled))
             for window, (rows, labelled), pending in counted
-            if not pending or now >= window.end + wait or (rows and labelled >= share * rows)
+            if not pending or self._ready(window, rows, labelled, now)
         ]
+
+    def _ready(self, window: Window, rows: int, labelled: int, now: datetime) -> bool:
+        """Whether most predictions have their labels, or the wait is over."""
+        waited = now >= window.end + timedelta(days=self._settings.label_wait_days)
+        return waited or labelled >= self._settings.label_share * rows
 
     def _evaluate(
         self, scope: Scope, watch: Watch, counted: tuple[int, int], datum: Datum, now: datetime
@@ -91,8 +97,8 @@ class LabelRound:
         self, scope: Scope, watch: Watch, rows: int, labelled: int, datum: Datum, now: datetime
     ) -> tuple[list[Hypothesis], list[Claim], str]:
         if not labelled:
-            waited = f"within {self._settings.label_wait_days:g} days" if rows else "because there were no predictions"
-            return [], [_unknown(f"no labels came {waited}", datum.rows, 0)], ""
+            reason = f"no labels came within {self._settings.label_wait_days:g} days"
+            return [], [_unknown(reason, datum.rows, 0)], ""
         reference = self._reference(datum, watch, now)
         if reference is None:
             return [], [_unknown(datum.reason or "the reference has no labels", 0, labelled)], ""

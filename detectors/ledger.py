@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -48,7 +49,7 @@ class Ledger:
         }
 
     def before(self, subject: str, phase: str, window: Window, step_hours: float) -> Drifting:
-        """What drifted in the window one step before ``window``, and since when; remembered if it was the last written."""
+        """What drifted in the window one step before ``window``, and since when; remembered if written last."""
         end = window.end - timedelta(hours=step_hours)
         latest = self._latest.get((subject, phase))
         return latest[1] if latest and latest[0] == end else self.drifting(subject, end)
@@ -63,8 +64,8 @@ class Ledger:
 
         ``phase`` tells the evaluations of one subject and window apart.
         """
-        for claim in claims:
-            instruments.FINDINGS.labels(claim.detector, claim.verdict.value).inc()
+        for labels, count in Counter((claim.detector, claim.verdict.value) for claim in claims).items():
+            instruments.FINDINGS.labels(*labels).inc(count)
         findings = [context.finding(claim) for claim in claims if worth_a_row(claim)]
         names = [phase, context.subject, context.window.start.isoformat(), context.window.end.isoformat()]
         token = hashlib.sha256("\x1f".join(names).encode(errors="surrogatepass")).hexdigest()

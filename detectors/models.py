@@ -42,6 +42,7 @@ class ModelRound:
         after = self._after(model, watch, now) if watch else None
         if not watch or after is None:
             return
+        self._references.refresh()
         due = windows(watch, after, now, self._settings.lag_s)
         for window in islice(due, self._settings.windows_per_run):
             yield from self._evaluate(model, watch, window, now)

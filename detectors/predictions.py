@@ -15,6 +15,8 @@ from tidegauge.store import Store
 COLUMNS = {"version": "version", "role": "role", "service": "service"}
 HISTORY = timedelta(days=400)
 DAY_S = 86_400
+RECENT = timedelta(days=15)
+"""Of a window that began since then all labels are read; of an older one only those of its own predictions."""
 MODELS = "SELECT DISTINCT model FROM predictions WHERE timestamp >= {since:DateTime64(6, 'UTC')} ORDER BY model"
 FIRST = """SELECT count() AS n, min(timestamp) AS first FROM predictions
 WHERE model = {model:String} AND role != 'training'
@@ -126,9 +128,12 @@ class Predictions:
         every = ceil(rows / self._max_rows)
         names, params = _dimension_columns(dimensions)
         inside = f"{scope.where}{SAMPLED if every > 1 else ''}"
-        sql = f"""SELECT value AS v, label AS l, {names} FROM (SELECT * FROM predictions WHERE {inside}) AS p
-            INNER JOIN ({_labels(f"prediction_id IN (SELECT prediction_id FROM predictions WHERE {inside})")}) AS t
-            ON p.prediction_id = t.prediction_id"""  # noqa: S608
+        recent = scope.window is not None and now - scope.window.start < RECENT
+        own = f"prediction_id IN (SELECT prediction_id FROM predictions WHERE {inside})"  # noqa: S608
+        shown = ", ".join(["v", "label AS l", *(f"d{at}" for at in range(len(dimensions)))])
+        sql = f"""SELECT {shown}
+            FROM (SELECT prediction_id, value AS v, {names} FROM predictions WHERE {inside}) AS p
+            INNER JOIN ({_labels("" if recent else own)}) AS t ON p.prediction_id = t.prediction_id"""  # noqa: S608
         table = self._store.arrow(sql, scope.params | params | _label_params(scope, now) | {"every": every})
         columns: dict[str, Category] = {"prediction": encoded(table["v"]), "label": encoded(table["l"])}
         return Traffic(len(table), {}, columns, slices_of(table, dimensions), every)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tidegauge.config import Reference, Watch
-from tidegauge.detectors.predictions import Predictions, Scope
+from tidegauge.detectors.predictions import Extent, Predictions, Scope
 from tidegauge.detectors.profile import Profile
 from tidegauge.model import Window
 
@@ -40,7 +40,12 @@ class References:
     def __init__(self, predictions: Predictions, on_new: Callable[[str, Datum], None]) -> None:
         self._predictions = predictions
         self._on_new = on_new
+        self._extents: dict[Scope, Extent | None] = {}
         self._kept: dict[str, tuple[object, Datum]] = {}
+
+    def refresh(self) -> None:
+        """Look again at how many rows there are: training rows may have come in since the last round."""
+        self._extents.clear()
 
     def of(self, model: str, watch: Watch, window: Window, dimensions: tuple[str, ...]) -> Datum:
         """The reference of one window, with its rows."""
@@ -63,7 +68,9 @@ class References:
             reason = f"the window lies in or before the fixed reference, which ends at {span.end:%Y-%m-%d %H:%M}"
             return Datum(kind, span.start, span.end, reason=reason)
         scope = Scope(model, span)
-        extent = self._predictions.extent(scope)
+        if scope not in self._extents:
+            self._extents[scope] = self._predictions.extent(scope)
+        extent = self._extents[scope]
         if extent is None:
             return _absent(kind, span or window)
         start, end = (span.start, span.end) if span else (extent.start, extent.end)

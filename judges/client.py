@@ -59,9 +59,15 @@ class OpenAIJudge:
     def __init__(self, settings: Judges, retries: int = RETRIES) -> None:
         _check(settings)
         self._settings = settings
-        http = openai.DefaultHttpxClient(follow_redirects=False, trust_env=False, timeout=settings.timeout_s)
+        http = openai.DefaultHttpxClient(follow_redirects=False, trust_env=False)
         key = settings.api_key.get_secret_value() or "none"
-        self._client = openai.OpenAI(api_key=key, base_url=settings.base_url, http_client=http, max_retries=retries)
+        self._client = openai.OpenAI(
+            api_key=key,
+            base_url=settings.base_url,
+            http_client=http,
+            max_retries=retries,
+            timeout=settings.timeout_s,
+        )
 
     @property
     def model(self) -> str:

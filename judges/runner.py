@@ -32,7 +32,7 @@ from tidegauge.store import Store
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4  # questions in flight
-CHUNK = 8  # calls whose scores are sent and recorded together: what a kill can make the loop judge again
+CHUNK = 8  # calls whose scores are sent and recorded together
 CHOSEN_PER_PAGE, MOST_PER_PAGE, PAGES_PER_ROUND = 200, 5_000, 10
 DURABLE_WITHIN_S = 60
 SUBMIT_ATTEMPTS = 5
@@ -136,7 +136,7 @@ class JudgeLoop:
         calls: Mapping[tuple[str, str], Call],
         answers: Mapping[tuple[Candidate, Rubric], Answered | None],
     ) -> list[dict[str, Any]]:
-        """Scores first, then the record that they exist: a kill in between repeats a chunk and loses nothing."""
+        """Scores first, then the record that they exist: after a kill in between, the next round finds them."""
         suspected = {each.candidate: _suspected(calls[_key(each.candidate)].material) for each in chunk}
         scores = [
             Score(

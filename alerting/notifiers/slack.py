@@ -14,8 +14,8 @@ from slack_sdk.models.blocks import ContextBlock, HeaderBlock, MarkdownTextObjec
 
 from tidegauge.alerting.http import Delivered, Outcome, Poster, Reply, RetryAfter, outcome
 from tidegauge.alerting.notifiers.contract import Group, facts, grouped, links
-from tidegauge.alerting.states import Transition
-from tidegauge.alerting.text import CUT, labels_text, moment, plain
+from tidegauge.alerting.states import Notice, Transition
+from tidegauge.alerting.text import CUT, moment, plain
 
 _SECTION_CHARACTERS = 3000
 _FIELD_CHARACTERS = 2000
@@ -75,14 +75,18 @@ def _blocks(group: Group, page_url: str) -> Iterator[HeaderBlock | SectionBlock 
 def _slices(alerts: Sequence[Transition]) -> str:
     room, lines = _SECTION_CHARACTERS - 40, list[str]()
     for i, alert in enumerate(alerts):
-        note = f"\n   {plain(alert.note, 600)}" if alert.note else ""
-        line = f"• {labels_text(alert.labels)}: {plain(alert.summary, 600)}; since {moment(alert.since)}; {plain(alert.reason, 400)}"
-        line = escape(line + note)
+        line = escape(_line(alert))
         room -= len(line) + 1
         if room < 0 and lines:
             return "\n".join([*lines, f"and {len(alerts) - i} more"])
         lines.append(line)
     return "\n".join(lines)
+
+
+def _line(alert: Transition) -> str:
+    end = f" to {moment(alert.at)}" if alert.notice is Notice.RESOLVE else ""
+    note = f"\n   {plain(alert.note, 600)}" if alert.note else ""
+    return f"• {plain(alert.summary, 800)}; since {moment(alert.since)}{end}{note}"
 
 
 def _text(text: str, limit: int) -> PlainTextObject:

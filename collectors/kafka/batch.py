@@ -57,6 +57,16 @@ class Batch:
         """The offset after the last record."""
         return self.messages[-1].offset + 1 if self.messages else self.start
 
+    @property
+    def good(self) -> list[Message]:
+        """The messages that could be decoded."""
+        return [each for each in self.messages if not each.poison]
+
+    @property
+    def poison(self) -> list[Message]:
+        """The messages that could not."""
+        return [each for each in self.messages if each.poison]
+
     def add(self, each: Message) -> None:
         """Append the next record."""
         self.messages.append(each)

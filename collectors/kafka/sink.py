@@ -11,18 +11,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import CommitFailedError, KafkaError
 from kafka.structs import OffsetAndMetadata
 
-from tidegauge import instruments
 from tidegauge.collectors.kafka.batch import Batch, Message, message, plan, planned_end
 from tidegauge.collectors.kafka.dead_letters import DeadLetters
+from tidegauge.collectors.kafka.inserter import Inserter
 from tidegauge.collectors.kafka.topics import MAX_MESSAGE_BYTES, connection, create_topics
-from tidegauge.collectors.schema.otlp import insert_exports
 from tidegauge.config import Kafka
 from tidegauge.errors import StoreError, TidegaugeError
 from tidegauge.model import Signal
@@ -31,8 +29,7 @@ from tidegauge.store import Store
 log = logging.getLogger(__name__)
 
 POLL_MS = 100
-BACKOFF_S = (0.5, 1, 2, 5, 10)
-POISON_MINIMUM = 10  # below so many bad records in a batch their share says nothing
+POISON_MINIMUM = 10  # below so many bad records their share says nothing
 
 
 class SinkStopped(TidegaugeError):
@@ -47,7 +44,8 @@ class Sink:
     """
 
     def __init__(self, store: Store, settings: Kafka, on_step: Callable[[str], None] = lambda step: None) -> None:
-        self._store, self._settings, self._on_step = store, settings, on_step
+        self._settings, self._on_step = settings, on_step
+        self._inserter = Inserter(store, self._wait)
         create_topics(settings)
         self._consumer = KafkaConsumer(
             *(str(signal) for signal in Signal),
@@ -64,6 +62,7 @@ class Sink:
             self._consumer.partitions_for_topic(str(signal))
         self._dead_letters = DeadLetters(settings)
         self._batches: dict[TopicPartition, Batch] = {}
+        self._poison_run: dict[TopicPartition, int] = {}
         self._generation: int | None = None
         self._stopping = threading.Event()
 
@@ -76,7 +75,8 @@ class Sink:
                 log.info("another member took over partitions; starting again from their commits")
                 self._generation = None
             except KafkaError as error:
-                log.warning("Kafka: %s; trying again", error)
+                log.warning("Kafka: %s; starting again from the commits", error)
+                self._generation = None
                 self._stopping.wait(1)
 
     def stop(self) -> None:
@@ -128,69 +128,51 @@ class Sink:
             batch.add(message(batch.signal, record.offset, record.value))
 
     def _write(self, batch: Batch) -> None:
-        self._refuse_if_mostly_poison(batch)
+        self._refuse_if_mostly_poison(batch, batch.poison)
         end = batch.planned_end or batch.end
         if batch.planned_end is None:
             self._on_step("plan")
             self._commit(batch.partition, batch.start, plan(end))
-        good = [each for each in batch.messages if not each.poison]
-        poison = [each for each in batch.messages if each.poison]
         self._on_step("insert")
-        poison += self._insert(batch, good)
+        poison = batch.poison + self._inserter.insert(batch.partition, batch.good)
+        self._refuse_if_mostly_poison(batch, poison)
         self._on_step("dead-letter")
         if poison:
             self._dead_letters.put(batch.partition, poison)
         self._on_step("commit")
         self._commit(batch.partition, end, "")
         self._on_step("done")
+        self._count_poison_run(batch, poison)
         self._batches[batch.partition] = Batch(batch.partition, end, None, time.monotonic())
 
     def _commit(self, partition: TopicPartition, offset: int, metadata: str) -> None:
         self._consumer.commit({partition: OffsetAndMetadata(offset, metadata, -1)})
 
-    def _insert(self, batch: Batch, messages: list[Message]) -> list[Message]:
-        """Insert ``messages``; returns those that ClickHouse refuses, found by halving, the same way every time."""
-        if not messages:
-            return []
-        try:
-            self._insert_patiently(batch, messages)
-        except StoreError as error:
-            if len(messages) == 1:
-                return [replace(messages[0], poison=str(error))]
-            middle = len(messages) // 2
-            return self._insert(batch, messages[:middle]) + self._insert(batch, messages[middle:])
-        instruments.STORED.labels(batch.signal.name.lower()).inc(sum(each.records for each in messages))
-        return []
-
-    def _insert_patiently(self, batch: Batch, messages: list[Message]) -> None:
-        token = f"{batch.partition.topic}:{batch.partition.partition}:{messages[0].offset}-{messages[-1].offset}"
-        payloads = [each.payload for each in messages]
-        for attempt in range(1_000_000):
-            try:
-                with instruments.INSERT_SECONDS.labels(batch.signal.name.lower()).time():
-                    insert_exports(self._store, batch.signal, payloads, token)
-                return
-            except StoreError as error:
-                if not error.transient:
-                    raise
-                self._wait(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)], error)
-
     def _wait(self, seconds: float, error: StoreError) -> None:
         """Wait for ClickHouse without leaving the group: polling paused partitions fetches nothing."""
         log.warning("ClickHouse: %s; trying again in %g s", error, seconds)
-        self._consumer.pause(*self._consumer.assignment())
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self._consumer.poll(timeout_ms=POLL_MS)
-            if self._stopping.is_set() or self._consumer.group_metadata().generation_id != self._generation:
-                raise CommitFailedError("the group changed, or the sink stops, while ClickHouse is away") from error
-        self._consumer.resume(*self._consumer.assignment())
+        paused = self._consumer.assignment()
+        self._consumer.pause(*paused)
+        try:
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                self._consumer.poll(timeout_ms=POLL_MS)
+                if self._stopping.is_set() or self._consumer.group_metadata().generation_id != self._generation:
+                    raise CommitFailedError("the group changed, or the sink stops, while ClickHouse is away") from error
+        finally:
+            self._consumer.resume(*(paused & self._consumer.assignment()))
 
-    def _refuse_if_mostly_poison(self, batch: Batch) -> None:
-        bad = [each for each in batch.messages if each.poison]
-        if len(bad) >= POISON_MINIMUM and len(bad) > self._settings.max_poison_share * len(batch.messages):
+    def _refuse_if_mostly_poison(self, batch: Batch, poison: list[Message]) -> None:
+        """Small batches are judged together with those before them that were poison to the last record."""
+        run = self._poison_run.get(batch.partition, 0)
+        bad, seen = run + len(poison), run + len(batch.messages)
+        if poison and bad >= POISON_MINIMUM and bad > self._settings.max_poison_share * seen:
             raise SinkStopped(
-                f"{len(bad)} of {len(batch.messages)} records of {batch.partition.topic}:{batch.partition.partition} "
-                f"from offset {batch.start} cannot be stored (first: {bad[0].poison}). Nothing was put aside or "
-                "skipped; mend the producer, or raise kafka.max_poison_share to put them aside"
+                f"{bad} of {seen} records of {batch.partition.topic}:{batch.partition.partition} up to offset "
+                f"{batch.end - 1} cannot be stored (last: {poison[-1].poison}). From offset {batch.start} nothing was "
+                "put aside or skipped; mend the producer, or raise kafka.max_poison_share to put them aside"
             )
+
+    def _count_poison_run(self, batch: Batch, poison: list[Message]) -> None:
+        run = self._poison_run.get(batch.partition, 0) + len(poison)
+        self._poison_run[batch.partition] = run if len(poison) == len(batch.messages) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import Future
@@ -13,6 +14,8 @@ from tidegauge.collectors.kafka.topics import MAX_MESSAGE_BYTES, connection, cre
 from tidegauge.config import Kafka
 from tidegauge.errors import Backpressure, InvalidPayload
 from tidegauge.model import Export
+
+log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5.0
 DELIVERY_TIMEOUT_MS = 30_000
@@ -39,6 +42,7 @@ class KafkaTransport:
 
     def submit(self, export: Export) -> Future[None]:
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # a client that hangs up cancels its wait, never the record
         try:
             sent = self._producer.send(str(export.signal), value=export.payload)
         except MessageSizeTooLargeError as error:
@@ -69,7 +73,11 @@ class KafkaTransport:
 
     def _behind(self, admin: KafkaAdminClient, written: dict[TopicPartition, int]) -> list[str]:
         group = self._settings.group_id
-        committed = admin.list_group_offsets({group: list(written)}).get(group, {}) if written else {}
+        try:
+            committed = admin.list_group_offsets({group: list(written)}).get(group, {}) if written else {}
+        except KafkaError as error:  # a coordinator that is loading or moving; the deadline ends it
+            log.info("flush: %s; asking again", error)
+            committed = {}
         reached = {partition: each.offset for partition, each in committed.items()}
         return [f"{each.topic}:{each.partition}@{end}" for each, end in written.items() if reached.get(each, -1) <= end]
 

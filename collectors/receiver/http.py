@@ -31,14 +31,15 @@ def create_app(intake: Intake, max_body_bytes: int) -> Starlette:
         signal = PATHS[request.url.path]
         kind = request.headers.get("content-type", PROTOBUF).partition(";")[0].strip().lower()
         if kind not in (PROTOBUF, JSON):
+            intake.refused(signal, "content type")
             return _error(PROTOBUF, 415, INVALID_ARGUMENT, f"Content-Type {kind!r}: send {PROTOBUF} or {JSON}")
         try:
-            payload = await _payload(request, signal, kind, max_body_bytes)
+            payload = await _payload(request, intake, signal, kind, max_body_bytes)
             await asyncio.wrap_future(intake.accept(signal, payload))
         except ClientDisconnect:
             return Response(status_code=499)
         except bodies.TooLarge as error:
-            instruments.REJECTED.labels(signal.name.lower(), "too large").inc()
+            intake.refused(signal, "too large")
             return _error(kind, 413, RESOURCE_EXHAUSTED, str(error))
         except InvalidPayload as error:
             return _error(kind, 400, INVALID_ARGUMENT, str(error))
@@ -52,15 +53,13 @@ def create_app(intake: Intake, max_body_bytes: int) -> Starlette:
     return Starlette(routes=[*routes, Route("/healthz", _healthy), Route("/metrics", _metrics)])
 
 
-async def _payload(request: Request, signal: Signal, kind: str, limit: int) -> bytes:
+async def _payload(request: Request, intake: Intake, signal: Signal, kind: str, limit: int) -> bytes:
     raw = await bodies.read(request.stream(), limit)
-    plain = bodies.decompress(raw, request.headers.get("content-encoding", "").strip().lower(), limit)
-    if kind == PROTOBUF:
-        return plain
     try:
-        return to_protobuf(signal, plain)
+        plain = bodies.decompress(raw, request.headers.get("content-encoding", "").strip().lower(), limit)
+        return plain if kind == PROTOBUF else to_protobuf(signal, plain)
     except InvalidPayload:
-        instruments.REJECTED.labels(signal.name.lower(), "undecodable").inc()
+        intake.refused(signal, "undecodable")
         raise
 
 

@@ -22,6 +22,8 @@ def to_protobuf(signal: Signal, body: bytes) -> bytes:
     """The serialized request. Raises InvalidPayload, saying where, when it is no such request."""
     try:
         data = _identifiers_to_base64(json.loads(body))
+        if not isinstance(data, dict):
+            raise TypeError("it must be an object")
         return json_format.ParseDict(data, REQUESTS[signal](), ignore_unknown_fields=True).SerializeToString()
     except (ValueError, RecursionError, json_format.ParseError, AttributeError, TypeError) as error:
         raise InvalidPayload(f"not an OTLP/JSON {REQUESTS[signal].__name__}: {error}") from error

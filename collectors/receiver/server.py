@@ -9,7 +9,7 @@ from tidegauge.collectors.receiver.intake import Intake
 from tidegauge.config import Receiver
 from tidegauge.errors import TidegaugeError
 from tidegauge.model import Transport
-from tidegauge.web import EventLoopThread, WebServer
+from tidegauge.web import EventLoopThread, WebServer, authority
 
 SHUTDOWN_GRACE_S = 5
 
@@ -21,14 +21,13 @@ class ReceiverServer:
         self._intake = Intake(transport, settings.max_pending_bytes)
         self._settings = settings
         self._loop = EventLoopThread("tidegauge-receiver")
-        self._http = WebServer(
-            http.create_app(self._intake, settings.max_body_bytes),
-            settings.host,
-            settings.http_port,
-            "tidegauge-receiver",
-            self._loop,
-        )
-        self.grpc_port = self._start_grpc()
+        try:
+            app = http.create_app(self._intake, settings.max_body_bytes)
+            self._http = WebServer(app, settings.host, settings.http_port, "tidegauge-receiver", self._loop)
+            self.grpc_port = self._start_grpc()
+        except BaseException:
+            self._loop.close()
+            raise
 
     @property
     def http_url(self) -> str:
@@ -38,7 +37,7 @@ class ReceiverServer:
     @property
     def grpc_url(self) -> str:
         """Address for OTLP/gRPC."""
-        return f"http://{self._settings.host}:{self.grpc_port}"
+        return f"http://{authority(self._settings.host, self.grpc_port)}"
 
     def close(self) -> None:
         """Finish the requests under way, then stop listening."""
@@ -50,7 +49,7 @@ class ReceiverServer:
         async def serve(stop: asyncio.Event) -> None:
             server = grpc.create_server(self._intake, self._settings.max_body_bytes)
             try:
-                bound.set_result(server.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}"))
+                bound.set_result(server.add_insecure_port(authority(self._settings.host, self._settings.grpc_port)))
                 await server.start()
             except RuntimeError as error:
                 bound.set_exception(TidegaugeError(f"cannot listen for gRPC: {error}"))

@@ -15,7 +15,7 @@ from tidegauge.store import Store
 NUMBERED = re.compile(r"^(\d{4})_(\w+)\.sql\.j2$")
 LEDGER = """CREATE TABLE IF NOT EXISTS schema_migrations (
   version UInt32, name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
-) ENGINE = MergeTree ORDER BY version"""
+) ENGINE = MergeTree ORDER BY version SETTINGS non_replicated_deduplication_window = 1000"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ def _apply(store: Store, migration: Migration, checksum: str | None) -> bool:
     store.insert(
         "schema_migrations",
         [{"version": migration.version, "name": migration.name, "checksum": migration.checksum}],
+        token=migration.checksum,  # of two processes that start together, one entry
     )
     return True
 

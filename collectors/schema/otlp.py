@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from tidegauge.collectors.otlp import normalise
 from tidegauge.model import Signal
@@ -12,12 +11,7 @@ from tidegauge.store import Store
 
 TABLES = {Signal.TRACES: "otlp_spans_in", Signal.LOGS: "otlp_logs_in", Signal.METRICS: "otlp_metrics_in"}
 MESSAGES = {Signal.TRACES: "Traces", Signal.LOGS: "Logs", Signal.METRICS: "Metrics"}
-
-
-@cache
-def protobuf_schema() -> str:
-    """The schema that ClickHouse decodes requests with."""
-    return (files(__package__) / "otlp.proto").read_text()
+PROTOBUF = Path(__file__).with_name("otlp.proto")
 
 
 def insert_exports(store: Store, signal: Signal, payloads: Sequence[bytes], token: str | None = None) -> None:
@@ -31,4 +25,4 @@ def insert_exports(store: Store, signal: Signal, payloads: Sequence[bytes], toke
     """
     if payloads:
         bodies = [normalise(signal, payload) for payload in payloads]
-        store.insert_protobuf(TABLES[signal], bodies, protobuf_schema(), MESSAGES[signal], token)
+        store.insert_protobuf(TABLES[signal], bodies, PROTOBUF, MESSAGES[signal], token)

@@ -10,14 +10,16 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import polars as pl
+import pyarrow as pa
 from opentelemetry import trace
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from tidegauge import __version__
@@ -29,6 +31,9 @@ from tidegauge.errors import InvalidRecord
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+QUEUED = 20_000  # spans, and events
+UNLIMITED = LogRecordLimits(max_log_record_attributes=LogRecordLimits.UNSET)  # else features beyond 128 are dropped
+UNSENDABLE = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, pa.ArrowException)
 
 
 class Client:
@@ -54,13 +59,15 @@ class Client:
         self._clock, self._strict = clock, strict
         self._resource = _resource_bytes(described)
         self._sender = Sender(exporters.post(protocol, endpoint, headers), on_full=on_full)
-        self._tracers = TracerProvider(resource=described)
+        self._tracers = TracerProvider(resource=described, sampler=ALWAYS_ON)  # whatever another provider samples
         self._tracers.add_span_processor(
-            BatchSpanProcessor(exporters.spans(protocol, endpoint, headers), max_queue_size=20_000)
+            BatchSpanProcessor(exporters.spans(protocol, endpoint, headers, self._sender.drop), max_queue_size=QUEUED)
         )
-        self._loggers = LoggerProvider(resource=described)
+        self._loggers = LoggerProvider(resource=described, log_record_limits=UNLIMITED)
         self._loggers.add_log_record_processor(
-            BatchLogRecordProcessor(exporters.logs(protocol, endpoint, headers), max_queue_size=20_000)
+            BatchLogRecordProcessor(
+                exporters.logs(protocol, endpoint, headers, self._sender.drop), max_queue_size=QUEUED
+            )
         )
         self._logger = self._loggers.get_logger("tidegauge", __version__)
         self._steps = Steps(self._tracers.get_tracer("tidegauge", __version__), clock, capture_content)
@@ -73,7 +80,7 @@ class Client:
 
     @property
     def dropped(self) -> int:
-        """Records of frames that were given up: queue full, or refused by the receiver."""
+        """Records that were given up: refused by the receiver, out of time, or of a frame that found the queue full."""
         return self._sender.dropped
 
     def log_prediction(
@@ -132,27 +139,14 @@ class Client:
         Every argument but ``model``, ``version``, ``role`` and ``versions`` names columns. Null counts as missing.
         """
 
+        layout = frames.Layout(features, prediction, score, prediction_id, timestamp, slices)
+
         def send() -> list[str]:
             data = frames.frame(frame)
-            optional = [name for name in (score, prediction_id, timestamp) if name]
-            frames.require(data, [*features, prediction, *optional, *slices])
+            layout.require(data)
             identifiers = frames.identifiers(data, prediction_id)
-            named = {"tidegauge.model.name": model, "tidegauge.model.version": version}
-            same = {key: value for key, value in named.items() if value} | records.context(role=role, versions=versions)
-            columns = [
-                wire.time_column(frames.times(data, timestamp, self._clock.now_ns())),
-                [wire.constant(same, records.PREDICTION)] * data.height,
-                wire.text_column("tidegauge.prediction.id", identifiers),
-                *frames.text_columns(
-                    data,
-                    {"tidegauge.prediction.value": prediction} | {f"tidegauge.slice.{name}": name for name in slices},
-                ),
-                *frames.feature_columns(data, features),
-            ]
-            if score:
-                scores = data[score].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-                columns.append(wire.double_column("tidegauge.prediction.score", scores))
-            self._send(columns)
+            same = records.model(model, version) | records.context(role=role, versions=versions)
+            self._send(layout.columns(data, identifiers, same, self._clock.now_ns()))
             return identifiers
 
         return self._guard(send, [])
@@ -172,20 +166,7 @@ class Client:
         """Many labels at once; the sequences are of equal length."""
 
         def send() -> None:
-            if not len(prediction_ids) == len(labels) == len(timestamps if timestamps is not None else labels):
-                raise InvalidRecord("log_labels: prediction_ids, labels and timestamps must be of equal length")
-            now = self._clock.now_ns()
-            moments = (
-                [now] * len(labels) if timestamps is None else frames.epoch_ns(pl.Series("timestamps", timestamps))
-            )
-            self._send(
-                [
-                    wire.time_column(moments),
-                    [wire.constant({"tidegauge.model.name": model}, records.LABEL)] * len(labels),
-                    wire.text_column("tidegauge.prediction.id", list(prediction_ids)),
-                    wire.text_column("tidegauge.label.value", [records.text(each) for each in labels]),
-                ]
-            )
+            self._send(frames.label_columns(model, prediction_ids, labels, timestamps, self._clock.now_ns()))
 
         self._guard(send, None)
 
@@ -219,9 +200,7 @@ class Client:
         timestamp: datetime | None = None,
     ) -> None:
         """What came of it: click, conversion, deflection ..."""
-        attributes = {"tidegauge.outcome.name": name, "tidegauge.outcome.value": float(value)}
-        linked = attributes | ({"tidegauge.prediction.id": prediction_id} if prediction_id else {})
-        self._event(records.OUTCOME, lambda: linked, timestamp, trace_id)
+        self._event(records.OUTCOME, lambda: records.outcome(name, value, prediction_id), timestamp, trace_id)
 
     def request(
         self,
@@ -289,7 +268,7 @@ class Client:
         self.flush()
         self._tracers.shutdown()
         self._loggers.shutdown()
-        self._sender.close(0)
+        self._sender.close(1)
 
     def _send(self, columns: Sequence[frames.Column]) -> None:
         for payload, rows in frames.requests(self._resource, columns):
@@ -318,12 +297,17 @@ class Client:
         try:
             return work()
         except InvalidRecord as error:
-            if self._strict:
-                raise
-            if not self.rejected:
-                log.warning("a record was not sent: %s; further ones are only counted", error)
-            self.rejected += 1
-            return otherwise
+            return self._reject(error, otherwise)
+        except UNSENDABLE as error:
+            return self._reject(InvalidRecord(f"{type(error).__name__}: {error}"), otherwise)
+
+    def _reject(self, error: InvalidRecord, otherwise: T) -> T:
+        if self._strict:
+            raise error
+        if not self.rejected:
+            log.warning("a record was not sent: %s; further ones are only counted", error)
+        self.rejected += 1
+        return otherwise
 
 
 def _resource_bytes(described: Resource) -> bytes:

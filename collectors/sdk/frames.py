@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,9 @@ def frame(data: Frame) -> pl.DataFrame:
     """Any accepted frame as polars."""
     if isinstance(data, pl.DataFrame):
         return data
-    return (
-        pl.from_pandas(data) if isinstance(data, pd.DataFrame) else pl.DataFrame(list(data), infer_schema_length=None)
-    )
+    if isinstance(data, pd.DataFrame):
+        return pl.from_pandas(data.rename(columns=str))
+    return pl.DataFrame(list(data), infer_schema_length=None)
 
 
 def require(data: pl.DataFrame, columns: Sequence[str]) -> None:
@@ -43,7 +45,11 @@ def require(data: pl.DataFrame, columns: Sequence[str]) -> None:
 
 def identifiers(data: pl.DataFrame, column: str | None) -> list[str]:
     """The prediction ids of ``column``, or new random ones."""
-    return [uuid.uuid4().hex for _ in range(data.height)] if column is None else _text(data[column])
+    if column is None:
+        return [uuid.uuid4().hex for _ in range(data.height)]
+    if data[column].null_count():
+        raise InvalidRecord(f"column {column!r} has {data[column].null_count()} row(s) without a prediction id")
+    return _text(data[column])
 
 
 def times(data: pl.DataFrame, column: str | None, now_ns: int) -> list[int]:
@@ -65,9 +71,66 @@ def feature_columns(data: pl.DataFrame, features: Sequence[str]) -> list[Column]
     return [_feature(data[name]) for name in features]
 
 
+def score_column(values: pl.Series) -> Column:
+    """The scores; a row without one has no attribute."""
+    numbers = values.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    encoded = wire.double_column("tidegauge.prediction.score", numbers)
+    return [b"" if nan else each for each, nan in zip(encoded, np.isnan(numbers), strict=True)]
+
+
 def text_columns(data: pl.DataFrame, named: Mapping[str, str]) -> list[Column]:
     """``{attribute: column}`` as encoded text columns."""
     return [wire.text_column(key, _text(data[column])) for key, column in named.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which columns of a frame of predictions mean what."""
+
+    features: Sequence[str]
+    prediction: str
+    score: str | None
+    prediction_id: str | None
+    timestamp: str | None
+    slices: Sequence[str]
+
+    def require(self, data: pl.DataFrame) -> None:
+        """Raise InvalidRecord naming every column that ``data`` lacks."""
+        optional = [name for name in (self.score, self.prediction_id, self.timestamp) if name]
+        require(data, [*self.features, self.prediction, *optional, *self.slices])
+
+    def columns(self, data: pl.DataFrame, ids: Sequence[str], same: records.Attributes, now_ns: int) -> list[Column]:
+        """The encoded columns of ``data``; ``same`` are the attributes that all rows share."""
+        named = {"tidegauge.prediction.value": self.prediction} | {
+            f"tidegauge.slice.{name}": name for name in self.slices
+        }
+        return [
+            wire.time_column(times(data, self.timestamp, now_ns)),
+            [wire.constant(same, records.PREDICTION)] * data.height,
+            wire.text_column("tidegauge.prediction.id", ids),
+            *text_columns(data, named),
+            *feature_columns(data, self.features),
+            *([score_column(data[self.score])] if self.score else []),
+        ]
+
+
+def label_columns(
+    model: str,
+    prediction_ids: Sequence[str],
+    labels: Sequence[Any],
+    timestamps: Sequence[datetime] | None,
+    now_ns: int,
+) -> list[Column]:
+    """The encoded columns of labels. Raises InvalidRecord when the sequences differ in length."""
+    if not len(prediction_ids) == len(labels) == len(labels if timestamps is None else timestamps):
+        raise InvalidRecord("log_labels: prediction_ids, labels and timestamps must be of equal length")
+    moments = [now_ns] * len(labels) if timestamps is None else epoch_ns(pl.Series("timestamps", timestamps))
+    return [
+        wire.time_column(moments),
+        [wire.constant(records.model(model), records.LABEL)] * len(labels),
+        wire.text_column("tidegauge.prediction.id", [records.text(each) for each in prediction_ids]),
+        wire.text_column("tidegauge.label.value", [records.text(each) for each in labels]),
+    ]
 
 
 def requests(resource: bytes, columns: Sequence[Column]) -> Iterator[tuple[bytes, int]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from tidegauge.clock import epoch_ns
 from tidegauge.errors import InvalidRecord
 
 PREDICTION = "tidegauge.prediction"
@@ -31,34 +32,37 @@ def context(
 ) -> Attributes:
     """The attributes that say whose record it is, and of which version; empty ones are left out."""
     named = {"tidegauge.tenant": tenant, "tidegauge.intent": intent, "session.id": session, "tidegauge.role": role}
-    named |= {f"tidegauge.slice.{key}": str(value) for key, value in (slices or {}).items()}
-    named |= {f"tidegauge.version.{key}": str(value) for key, value in (versions or {}).items()}
-    return {key: value for key, value in named.items() if value}
+    named |= {f"tidegauge.slice.{key}": text(value) for key, value in (slices or {}).items()}
+    named |= {f"tidegauge.version.{key}": text(value) for key, value in (versions or {}).items()}
+    return {key: clean(value) for key, value in named.items() if value}
 
 
 def prediction(
-    model: str, prediction_id: str, features: Mapping[str, Any], value: Any, score: float | None, version: str
+    name: str, prediction_id: str, features: Mapping[str, Any], value: Any, score: float | None, version: str
 ) -> Attributes:
-    """The attributes of one prediction.
+    """The attributes of one prediction of the model ``name``.
 
     Raises:
         InvalidRecord: no model name, or a feature that is neither a number, text, a bool nor None.
     """
-    if not model:
-        raise InvalidRecord("log_prediction: model is empty; give the name that its predictions are watched under")
-    attributes: Attributes = {"tidegauge.model.name": model, "tidegauge.prediction.id": prediction_id}
-    attributes["tidegauge.prediction.value"] = text(value)
-    if version:
-        attributes["tidegauge.model.version"] = version
-    if score is not None:
+    attributes = model(name, version)
+    attributes |= {"tidegauge.prediction.id": text(prediction_id), "tidegauge.prediction.value": text(value)}
+    if score is not None and not math.isnan(score):
         attributes["tidegauge.prediction.score"] = float(score)
-    for name, each in features.items():
-        attributes.update(feature(name, each))
+    for each, sent in features.items():
+        attributes.update(feature(each, sent))
     return attributes
 
 
+def model(name: str, version: str = "") -> Attributes:
+    """The attributes that name a model. Raises InvalidRecord when the name is empty."""
+    if not name:
+        raise InvalidRecord("model is empty; give the name that its predictions are watched under")
+    return {"tidegauge.model.name": clean(name)} | ({"tidegauge.model.version": clean(version)} if version else {})
+
+
 def feature(name: str, value: Any) -> Attributes:
-    """One feature as an attribute; None as no attribute, which is stored as missing."""
+    """One feature as an attribute; None as no attribute, which counts as missing of either kind."""
     plain = value.item() if hasattr(value, "item") else value
     if plain is None:
         return {}
@@ -71,15 +75,19 @@ def feature(name: str, value: Any) -> Attributes:
     )
 
 
-def label(model: str, prediction_id: str, value: Any) -> Attributes:
+def label(name: str, prediction_id: str, value: Any) -> Attributes:
     """The attributes of a ground truth. Raises InvalidRecord without a model or a prediction id."""
-    if not model or not prediction_id:
-        raise InvalidRecord("log_label: needs the model and the prediction_id that log_prediction returned")
-    return {
-        "tidegauge.model.name": model,
-        "tidegauge.prediction.id": prediction_id,
-        "tidegauge.label.value": text(value),
-    }
+    if not prediction_id:
+        raise InvalidRecord("log_label: needs the prediction_id that log_prediction returned")
+    return model(name) | {"tidegauge.prediction.id": text(prediction_id), "tidegauge.label.value": text(value)}
+
+
+def outcome(name: str, value: float, prediction_id: str) -> Attributes:
+    """The attributes of what came of it. Raises InvalidRecord for a value that is not a finite number."""
+    if not math.isfinite(value):
+        raise InvalidRecord(f"log_outcome: the value of {name!r} must be a finite number, got {value!r}")
+    attributes: Attributes = {"tidegauge.outcome.name": clean(name), "tidegauge.outcome.value": float(value)}
+    return attributes | ({"tidegauge.prediction.id": text(prediction_id)} if prediction_id else {})
 
 
 def feedback(kind: str, score: float | None, comment: str, prediction_id: str) -> Attributes:
@@ -90,13 +98,20 @@ def feedback(kind: str, score: float | None, comment: str, prediction_id: str) -
     if score is not None and not low <= score <= high:
         raise InvalidRecord(f"log_feedback: a {kind} score lies in {low:g} .. {high:g}, got {score!r}")
     named = {"tidegauge.feedback.comment": comment, "tidegauge.prediction.id": prediction_id}
-    attributes: Attributes = {"tidegauge.feedback.kind": kind} | {key: each for key, each in named.items() if each}
+    attributes: Attributes = {"tidegauge.feedback.kind": kind} | {k: clean(each) for k, each in named.items() if each}
     return attributes | ({} if score is None else {"tidegauge.feedback.score": float(score)})
+
+
+def clean(written: str) -> str:
+    """Text that UTF-8 can hold: a lone surrogate, as badly decoded input has it, becomes ``?``."""
+    return written.encode(errors="replace").decode()
 
 
 def text(value: Any) -> str:
     """A prediction or label as text: true and false in lower case, whole floats without a point, None as empty."""
     plain = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, str):
+        return clean(plain)
     if plain is None:
         return ""
     if isinstance(plain, bool):
@@ -110,4 +125,4 @@ def nanoseconds(moment: datetime) -> int:
     """An aware datetime as nanoseconds since 1970. Raises InvalidRecord for a naive one."""
     if moment.tzinfo is None:
         raise InvalidRecord(f"timestamp {moment} has no time zone; use datetime(..., tzinfo=UTC)")
-    return int(moment.timestamp() * 1_000_000) * 1_000
+    return epoch_ns(moment)

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from tidegauge.clock import Clock
-from tidegauge.collectors.sdk.records import Attributes
+from tidegauge.collectors.sdk.records import Attributes, clean, text
 
 INHERITED: ContextVar[Attributes | None] = ContextVar("tidegauge_context", default=None)
 
@@ -40,7 +40,7 @@ class Step:
 
     def set(self, key: str, value: Any) -> None:
         """Set any attribute."""
-        self._span.set_attribute(key, value)
+        self._span.set_attribute(key, _clean(value))
 
     def content(self, key: str, value: Any) -> None:
         """Set an attribute that may hold personal data: only where content capture is on."""
@@ -52,8 +52,11 @@ class Retrieval(Step):
     """A search in a document index."""
 
     def documents(self, found: Sequence[Mapping[str, Any]]) -> None:
-        """What was found, best first: ``[{"id": ..., "score": ...}]``."""
-        self.set("gen_ai.retrieval.documents", json.dumps(list(found)))
+        """What was found, best first: ``[{"id": ..., "score": ...}]``; anything else in them is content."""
+        kept = (
+            found if self._capture else [{key: each[key] for key in ("id", "score") if key in each} for each in found]
+        )
+        self.set("gen_ai.retrieval.documents", json.dumps([dict(each) for each in kept], default=text))
 
 
 class Guardrail(Step):
@@ -123,19 +126,22 @@ class Steps:
 
     @contextmanager
     def span(self, kind: type[S], name: str, attributes: Attributes, client: bool = False) -> Iterator[S]:
-        """A span of ``kind``; an exception inside marks it as an error and is raised again."""
+        """A span of ``kind``; an exception inside marks it as an error and is raised again.
+
+        What the exception says may quote a prompt, so that only its type is recorded where content is not.
+        """
         span = self._tracer.start_span(
             name,
             kind=SpanKind.CLIENT if client else SpanKind.INTERNAL,
-            attributes=(INHERITED.get() or {}) | {key: value for key, value in attributes.items() if value != ""},
+            attributes=(INHERITED.get() or {}) | {key: _clean(each) for key, each in attributes.items() if each != ""},
             start_time=self._clock.now_ns(),
         )
         try:
-            with trace.use_span(span, end_on_exit=False, record_exception=True, set_status_on_exception=False):
+            with trace.use_span(span, end_on_exit=False, record_exception=self.captures, set_status_on_exception=False):
                 yield kind(span, self._clock, self.captures)
         except BaseException as error:
             span.set_attribute("error.type", type(error).__qualname__)
-            span.set_status(Status(StatusCode.ERROR, str(error)))
+            span.set_status(Status(StatusCode.ERROR, clean(str(error)) if self.captures else None))
             raise
         finally:
             span.end(end_time=self._clock.now_ns())
@@ -149,6 +155,10 @@ class Steps:
                 yield step
         finally:
             INHERITED.reset(token)
+
+
+def _clean(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) else value
 
 
 def _messages(role: str, text: str) -> str:

@@ -1,12 +1,15 @@
 """Alerts: what fires now, what fired, and what was delivered."""
 
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
+
 from __future__ import annotations
 
 from tidegauge.dashboards.panels import END, Board, Kind, Panel, Unit, Variable, bucket, matching, options, within
 
 CHOSEN = matching("rule", "severity", "owner")
 EVENTS = f"FROM alert_events WHERE {within('timestamp')} AND {CHOSEN}"
-NOW = f"""FROM (SELECT rule, fingerprint, argMax(tuple(state, severity, owner, value, threshold, samples, since, summary, action, runbook), timestamp) AS e
+NOW = f"""FROM (SELECT rule, fingerprint, argMax(tuple(state, severity, owner, value, threshold, samples, since,
+  summary, action, runbook), timestamp) AS e
   FROM alert_events WHERE timestamp < {END} AND {CHOSEN} GROUP BY rule, fingerprint)"""
 
 ALERTS = Board(
@@ -20,8 +23,22 @@ ALERTS = Board(
         Variable("owner", "Owner", options("owner", "alert_events", "timestamp")),
     ),
     panels=(
-        Panel("Firing", f"SELECT countIf(e.1 = 'firing') AS value {NOW}", Unit.COUNT, Kind.STAT, "At the end of the shown time.", 6),
-        Panel("Pending", f"SELECT countIf(e.1 = 'pending') AS value {NOW}", Unit.COUNT, Kind.STAT, "Holds, not yet long enough.", 6),
+        Panel(
+            "Firing",
+            f"SELECT countIf(e.1 = 'firing') AS value {NOW}",
+            Unit.COUNT,
+            Kind.STAT,
+            "At the end of the shown time.",
+            6,
+        ),
+        Panel(
+            "Pending",
+            f"SELECT countIf(e.1 = 'pending') AS value {NOW}",
+            Unit.COUNT,
+            Kind.STAT,
+            "Holds, not yet long enough.",
+            6,
+        ),
         Panel(
             "Cannot tell",
             f"SELECT countIf(e.1 IN ('no_data', 'insufficient')) AS value {NOW}",
@@ -40,7 +57,8 @@ ALERTS = Board(
         ),
         Panel(
             "Not inactive",
-            f"""SELECT rule, e.1 AS state, e.2 AS severity, e.3 AS owner, e.4 AS value, e.5 AS threshold, e.6 AS samples, e.7 AS since,
+            f"""SELECT rule, e.1 AS state, e.2 AS severity, e.3 AS owner, e.4 AS value, e.5 AS threshold,
+  e.6 AS samples, e.7 AS since,
   e.8 AS summary, e.9 AS action, e.10 AS runbook
 {NOW} WHERE state NOT IN ('inactive', 'resolved') ORDER BY state = 'firing' DESC, since LIMIT 200""",
             Unit.NONE,
@@ -50,7 +68,8 @@ ALERTS = Board(
         ),
         Panel(
             "Transitions into firing",
-            f"SELECT {bucket('timestamp')} AS time, rule AS series, count() AS value {EVENTS} AND state = 'firing' GROUP BY time, series ORDER BY time",
+            f"""SELECT {bucket("timestamp")} AS time, rule AS series, count() AS value {EVENTS} AND state = 'firing'
+  GROUP BY time, series ORDER BY time""",
             Unit.COUNT,
             Kind.TIMESERIES,
             "A rule that fires often is noisy, or the system is.",
@@ -60,8 +79,8 @@ ALERTS = Board(
         ),
         Panel(
             "Deliveries",
-            f"""SELECT {bucket('timestamp')} AS time, concat(receiver, ' ', outcome) AS series, count() AS value
-FROM alert_deliveries WHERE {within('timestamp')} GROUP BY time, series ORDER BY time""",
+            f"""SELECT {bucket("timestamp")} AS time, concat(receiver, ' ', outcome) AS series, count() AS value
+FROM alert_deliveries WHERE {within("timestamp")} GROUP BY time, series ORDER BY time""",
             Unit.COUNT,
             Kind.TIMESERIES,
             "By receiver and outcome.",
@@ -71,7 +90,8 @@ FROM alert_deliveries WHERE {within('timestamp')} GROUP BY time, series ORDER BY
         ),
         Panel(
             "Transitions",
-            f"SELECT timestamp, rule, previous, state, severity, value, threshold, samples, reason {EVENTS} ORDER BY timestamp DESC LIMIT 200",
+            f"""SELECT timestamp, rule, previous, state, severity, value, threshold, samples, reason {EVENTS}
+  ORDER BY timestamp DESC LIMIT 200""",
             Unit.NONE,
             Kind.TABLE,
             "Newest first.",

@@ -1,5 +1,7 @@
 """Cost of LLM calls: per day, per request, per tenant."""
 
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
+
 from __future__ import annotations
 
 from tidegauge.dashboards.boards.calls import CHOSEN, LLM_MINUTES, VARIABLES, named
@@ -15,13 +17,15 @@ def _stat(title: str, value: str, unit: Unit, description: str) -> Panel:
 
 def _by(title: str, column: str, description: str) -> Panel:
     sql = f"""SELECT {named(column)} AS part, round(sum(cost_usd), 6) AS cost, sum(calls) AS requests,
-  round(sum(cost_usd) / nullIf(sum(calls), 0), 6) AS per_request, sum(input_tokens) AS tokens_in, sum(output_tokens) AS tokens_out
+  round(sum(cost_usd) / nullIf(sum(calls), 0), 6) AS per_request, sum(input_tokens) AS tokens_in,
+    sum(output_tokens) AS tokens_out
 {SPENT} AND kind = 'llm' GROUP BY part ORDER BY cost DESC LIMIT 100"""
     return Panel(title, sql, Unit.USD, Kind.TABLE, description)
 
 
 WEEKS = f"""SELECT if(before > 0, this / before - 1, NULL) AS value FROM (
-  SELECT sumIf(cost_usd, minute >= {END} - INTERVAL 7 DAY) AS this, sumIf(cost_usd, minute < {END} - INTERVAL 7 DAY) AS before
+  SELECT sumIf(cost_usd, minute >= {END} - INTERVAL 7 DAY) AS this, sumIf(cost_usd,
+    minute < {END} - INTERVAL 7 DAY) AS before
   FROM llm_calls_1m WHERE minute >= {END} - INTERVAL 14 DAY AND minute < {END} AND {CHOSEN})"""
 
 COST = Board(
@@ -44,12 +48,12 @@ COST = Board(
             WEEKS,
             Unit.SHARE,
             Kind.STAT,
-            "Cost of the last seven days against the seven before; 0.2 is 20 % more. Empty when there was no cost before.",
+            "The last seven days against the seven before; 20 % is that much more. Empty without a cost before.",
             width=6,
         ),
         Panel(
             "Cost per day, by model",
-            f"""SELECT {bucket('minute')} AS time, {named('model')} AS series, sum(cost_usd) AS value
+            f"""SELECT {bucket("minute")} AS time, {named("model")} AS series, sum(cost_usd) AS value
 {SPENT} GROUP BY time, series ORDER BY time""",
             Unit.USD,
             Kind.TIMESERIES,
@@ -60,7 +64,8 @@ COST = Board(
         ),
         Panel(
             "Cost per call, by prompt version",
-            f"""SELECT {bucket('minute')} AS time, {named('prompt_version')} AS series, sum(cost_usd) / sum(calls) AS value
+            f"""SELECT {bucket("minute")} AS time, {named("prompt_version")} AS series,
+  sum(cost_usd) / sum(calls) AS value
 {LLM_MINUTES} GROUP BY time, series ORDER BY time""",
             Unit.USD,
             Kind.TIMESERIES,

@@ -15,7 +15,7 @@ STRONGEST = f"""SELECT subject, feature {ALL_TRAFFIC} GROUP BY subject, feature
 
 
 def _effect(title: str, kind: Kind, limit: int, description: str) -> Panel:
-    sql = f"""SELECT {bucket('window_end')} AS time, concat(subject, ' ', feature) AS series, {TIMES} AS value
+    sql = f"""SELECT {bucket("window_end")} AS time, concat(subject, ' ', feature) AS series, {TIMES} AS value
 {ALL_TRAFFIC} AND (subject, feature) IN ({STRONGEST} {limit})
 GROUP BY time, series HAVING isNotNull(value) ORDER BY time, series"""
     return Panel(title, sql, Unit.NUMBER, kind, description, width=24, min_step_s=3600)
@@ -66,12 +66,13 @@ DRIFT = Board(
             "Features over time",
             Kind.HEATMAP,
             30,
-            "All traffic, the thirty strongest features; colour is the effect in multiples of its floor.",
+            "All traffic, the thirty strongest features, in multiples of the floor: grey 0, ochre 1, red 3 and more.",
         ),
         Panel(
             "Findings",
-            f"""SELECT window_end, subject, feature, if(dimension = '', 'all', concat(dimension, '=', slice)) AS part, detector, verdict,
-  effect, effect_floor, p_adjusted, n_reference, n_current, since, reason, finding_id
+            f"""SELECT finding_id, window_end, subject, feature, if(dimension = '', 'all', concat(dimension, '=',
+  slice)) AS part, detector,
+  effect, effect_floor, p_adjusted, n_reference, n_current, since, reason
 {FOUND} AND verdict = 'drift' ORDER BY window_end DESC, effect / nullIf(effect_floor, 0) DESC NULLS LAST LIMIT 200""",
             Unit.NONE,
             Kind.TABLE,
@@ -80,7 +81,8 @@ DRIFT = Board(
         ),
         Panel(
             "Undetermined share, by detector",
-            f"""SELECT {bucket('window_end')} AS time, detector AS series, countIf(verdict = 'undetermined') / count() AS value
+            f"""SELECT {bucket("window_end")} AS time, detector AS series,
+  countIf(verdict = 'undetermined') / count() AS value
 {FOUND} GROUP BY time, series ORDER BY time""",
             Unit.SHARE,
             Kind.TIMESERIES,
@@ -89,7 +91,8 @@ DRIFT = Board(
         ),
         Panel(
             "Why undetermined",
-            f"""SELECT reason, detector, count() AS findings, uniqExact(feature) AS features, max(window_end) AS last_window
+            f"""SELECT reason, detector, count() AS findings, uniqExact(feature) AS features,
+  max(window_end) AS last_window
 {FOUND} AND verdict = 'undetermined' GROUP BY reason, detector ORDER BY findings DESC LIMIT 50""",
             Unit.COUNT,
             Kind.TABLE,

@@ -1,5 +1,7 @@
 """Health of LLM services: traffic, errors, latency, tokens, caches, GPUs."""
 
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
+
 from __future__ import annotations
 
 from tidegauge.dashboards.boards.calls import LLM_CALLS, LLM_MINUTES, VARIABLES, named
@@ -13,7 +15,8 @@ def _stat(title: str, value: str, unit: Unit, description: str) -> Panel:
 
 
 def _over_time(title: str, series: str, value: str, unit: Unit, description: str, zero_gaps: bool = False) -> Panel:
-    sql = f"SELECT {MINUTE} AS time, {series} AS series, {value} AS value {LLM_MINUTES} GROUP BY time, series ORDER BY time"
+    sql = f"""SELECT {MINUTE} AS time, {series} AS series, {value} AS value {LLM_MINUTES} GROUP BY time, series
+  ORDER BY time"""
     return Panel(title, sql, unit, Kind.TIMESERIES, description, zero_gaps=zero_gaps)
 
 
@@ -26,9 +29,9 @@ WHERE isFinite(p50) ORDER BY time"""
 
 def _gauge(title: str, names: tuple[str, ...], unit: Unit, description: str) -> Panel:
     listed = ", ".join(f"'{name}'" for name in names)
-    sql = f"""SELECT {bucket('TimeUnix')} AS time, concat(ServiceName, ' ', MetricName) AS series, avg(Value) AS value
+    sql = f"""SELECT {bucket("TimeUnix")} AS time, concat(ServiceName, ' ', MetricName) AS series, avg(Value) AS value
 FROM otel_metrics_gauge
-WHERE MetricName IN ({listed}) AND {within('TimeUnix')} AND {matching('service').replace('service =', 'ServiceName =')}
+WHERE MetricName IN ({listed}) AND {within("TimeUnix")} AND {matching("service").replace("service =", "ServiceName =")}
 GROUP BY time, series ORDER BY time"""
     return Panel(title, sql, unit, Kind.TIMESERIES, description)
 
@@ -40,7 +43,9 @@ HEALTH = Board(
     variables=VARIABLES,
     panels=(
         _stat("Calls", "sum(calls)", Unit.COUNT, "LLM calls in the shown time."),
-        _stat("Error rate", "sum(errors) / nullIf(sum(calls), 0)", Unit.SHARE, "Share of calls that ended in an error."),
+        _stat(
+            "Error rate", "sum(errors) / nullIf(sum(calls), 0)", Unit.SHARE, "Share of calls that ended in an error."
+        ),
         _stat(
             "Latency p95",
             "quantilesTDigestMerge(0.5, 0.95, 0.99)(duration_s)[2]",
@@ -53,7 +58,9 @@ HEALTH = Board(
             Unit.SECONDS,
             "95 % of streamed calls sent their first token sooner.",
         ),
-        _stat("Refusals", "sum(refusals) / nullIf(sum(calls), 0)", Unit.SHARE, "Share of calls that the model refused."),
+        _stat(
+            "Refusals", "sum(refusals) / nullIf(sum(calls), 0)", Unit.SHARE, "Share of calls that the model refused."
+        ),
         _stat("Cost", "sum(cost_usd)", Unit.USD, "Sum of the cost that the services reported."),
         _over_time(
             "Calls per second, by model",
@@ -71,7 +78,8 @@ HEALTH = Board(
         Panel(
             "Time per output token",
             f"""SELECT time, q[1] AS p50, q[2] AS p95 FROM (
-  SELECT {bucket('timestamp')} AS time, quantilesTDigest(0.5, 0.95)((duration_s - assumeNotNull(time_to_first_token_s)) / (output_tokens - 1)) AS q
+  SELECT {bucket("timestamp")} AS time, quantilesTDigest(0.5,
+    0.95)((duration_s - assumeNotNull(time_to_first_token_s)) / (output_tokens - 1)) AS q
   {LLM_CALLS} AND isNotNull(time_to_first_token_s) AND output_tokens > 1 GROUP BY time)
 ORDER BY time""",
             Unit.SECONDS,
@@ -97,7 +105,8 @@ ORDER BY time""",
         ),
         Panel(
             "Errors, by type",
-            f"""SELECT error_type, model, count() AS calls, max(timestamp) AS last_seen, argMax(trace_id, timestamp) AS trace_id
+            f"""SELECT error_type, model, count() AS calls, max(timestamp) AS last_seen, argMax(trace_id,
+  timestamp) AS trace_id
 {LLM_CALLS} AND error_type != '' GROUP BY error_type, model ORDER BY calls DESC LIMIT 50""",
             Unit.COUNT,
             Kind.TABLE,

@@ -1,5 +1,7 @@
 """Predictions of models: volume, scores, classes, and accuracy once labels arrive."""
 
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
+
 from __future__ import annotations
 
 from tidegauge.dashboards.boards.calls import named
@@ -12,8 +14,9 @@ MADE = f"FROM predictions WHERE {within('timestamp')} AND {CHOSEN}"
 LABELLED = f"FROM labelled_predictions WHERE {within('timestamp')} AND {CHOSEN}"
 NAME = f"concat(model, ' ', {named('version')})"
 
-ACCURACY = f"""SELECT time, series, share AS value, {wilson('share', 'n', '-')} AS low, {wilson('share', 'n', '+')} AS high
-FROM (SELECT {bucket('timestamp')} AS time, {NAME} AS series, avg(value = label) AS share, toFloat64(count()) AS n
+ACCURACY = f"""SELECT time, series, share AS value, {wilson("share", "n", "-")} AS low,
+  {wilson("share", "n", "+")} AS high
+FROM (SELECT {bucket("timestamp")} AS time, {NAME} AS series, avg(value = label) AS share, toFloat64(count()) AS n
   {LABELLED} GROUP BY time, series HAVING n >= 10)
 ORDER BY time"""
 
@@ -28,7 +31,12 @@ PREDICTIONS = Board(
     ),
     panels=(
         Panel(
-            "Predictions", f"SELECT sum(predictions) AS value {HOURS}", Unit.COUNT, Kind.STAT, "In the shown time.", width=8
+            "Predictions",
+            f"SELECT sum(predictions) AS value {HOURS}",
+            Unit.COUNT,
+            Kind.STAT,
+            "In the shown time.",
+            width=8,
         ),
         Panel(
             "Accuracy",
@@ -40,7 +48,8 @@ PREDICTIONS = Board(
         ),
         Panel(
             "Labelled",
-            f"SELECT labelled / nullIf(made, 0) AS value FROM (SELECT (SELECT count() {LABELLED}) AS labelled, (SELECT count() {MADE}) AS made)",
+            f"""SELECT labelled / nullIf(made, 0) AS value
+  FROM (SELECT (SELECT count() {LABELLED}) AS labelled, (SELECT count() {MADE}) AS made)""",
             Unit.SHARE,
             Kind.STAT,
             "Share of predictions whose label has arrived.",
@@ -48,7 +57,8 @@ PREDICTIONS = Board(
         ),
         Panel(
             "Volume, by version",
-            f"SELECT {bucket('hour')} AS time, {NAME} AS series, sum(predictions) AS value {HOURS} GROUP BY time, series ORDER BY time",
+            f"""SELECT {bucket("hour")} AS time, {NAME} AS series, sum(predictions) AS value {HOURS}
+  GROUP BY time, series ORDER BY time""",
             Unit.COUNT,
             Kind.TIMESERIES,
             "Predictions per bucket.",
@@ -67,7 +77,8 @@ PREDICTIONS = Board(
         Panel(
             "Score quantiles",
             f"""SELECT time, series, q[3] AS value, q[1] AS low, q[5] AS high
-FROM (SELECT {bucket('hour')} AS time, {NAME} AS series, quantilesTDigestMerge(0.1, 0.25, 0.5, 0.75, 0.9)(score) AS q, sum(scored) AS n
+FROM (SELECT {bucket("hour")} AS time, {NAME} AS series, quantilesTDigestMerge(0.1, 0.25, 0.5, 0.75, 0.9)(score) AS q,
+  sum(scored) AS n
   {HOURS} GROUP BY time, series HAVING n > 0)
 ORDER BY time""",
             Unit.NUMBER,
@@ -77,7 +88,8 @@ ORDER BY time""",
         ),
         Panel(
             "Predicted classes",
-            f"""SELECT {bucket('timestamp')} AS time, if(value IN (SELECT value {MADE} GROUP BY value ORDER BY count() DESC LIMIT 8), value, '(other)') AS series,
+            f"""SELECT {bucket("timestamp")} AS time, if(value IN (SELECT value {MADE} GROUP BY value
+  ORDER BY count() DESC LIMIT 8), value, '(other)') AS series,
   count() AS predictions
 {MADE} GROUP BY time, series ORDER BY time""",
             Unit.COUNT,
@@ -89,8 +101,9 @@ ORDER BY time""",
         ),
         Panel(
             "By slice",
-            f"""SELECT model, version, dimension, slice, sum(predictions) AS volume, round(sum(score_sum) / nullIf(sum(scored), 0), 4) AS mean_score
-FROM predictions_1h WHERE dimension != '' AND {within('hour')} AND {CHOSEN}
+            f"""SELECT model, version, dimension, slice, sum(predictions) AS volume,
+  round(sum(score_sum) / nullIf(sum(scored), 0), 4) AS mean_score
+FROM predictions_1h WHERE dimension != '' AND {within("hour")} AND {CHOSEN}
 GROUP BY model, version, dimension, slice ORDER BY volume DESC LIMIT 200""",
             Unit.COUNT,
             Kind.TABLE,
@@ -98,7 +111,8 @@ GROUP BY model, version, dimension, slice ORDER BY volume DESC LIMIT 200""",
         ),
         Panel(
             "Accuracy by slice",
-            f"""SELECT model, part.1 AS dimension, part.2 AS slice, count() AS labels, round(avg(value = label), 4) AS accuracy
+            f"""SELECT model, part.1 AS dimension, part.2 AS slice, count() AS labels, round(avg(value = label),
+  4) AS accuracy
 FROM (SELECT model, value, label, arrayJoin(arrayZip(mapKeys(slices), mapValues(slices))) AS part {LABELLED})
 GROUP BY model, dimension, slice HAVING labels >= 30 ORDER BY accuracy, labels DESC LIMIT 100""",
             Unit.SHARE,
@@ -107,12 +121,14 @@ GROUP BY model, dimension, slice HAVING labels >= 30 ORDER BY accuracy, labels D
         ),
         Panel(
             "Label delay",
-            f"""SELECT model, count() AS labels, q[1] AS p50_hours, q[2] AS p95_hours FROM (
-  SELECT model, quantilesTDigest(0.5, 0.95)(dateDiff('second', timestamp, labelled_at) / 3600) AS q, count() {LABELLED} GROUP BY model)
-GROUP BY model, q ORDER BY model""",
+            f"""SELECT model, n AS labels, q[1] AS p50_hours, q[2] AS p95_hours FROM (
+  SELECT model, quantilesTDigest(0.5, 0.95)(dateDiff('second', timestamp, labelled_at) / 3600) AS q,
+    count() AS n {LABELLED} GROUP BY model)
+ORDER BY model""",
             Unit.NUMBER,
             Kind.TABLE,
             "From the prediction to its last label.",
+            width=24,
         ),
     ),
 )

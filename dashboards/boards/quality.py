@@ -1,11 +1,13 @@
 """Quality: judge scores with their uncertainty, feedback of people, outcomes, the review queue."""
 
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
+
 from __future__ import annotations
 
 from tidegauge.dashboards.panels import Board, Kind, Panel, Unit, Variable, bucket, matching, options, wilson, within
 
 JUDGED = f"FROM scores WHERE {within('timestamp')} AND {matching('name', 'judge')}"
-WEIGHTED = f"""sum(score / inclusion_probability) / sum(1 / inclusion_probability) AS mean,
+WEIGHTED = """sum(score / inclusion_probability) / sum(1 / inclusion_probability) AS mean,
   pow(sum(1 / inclusion_probability), 2) / sum(1 / pow(inclusion_probability, 2)) AS n"""
 SCORED = f"{JUDGED} AND isNotNull(score) AND error_type = '' AND inclusion_probability > 0"
 
@@ -21,19 +23,22 @@ QUALITY = Board(
     panels=(
         Panel(
             "Judge scores",
-            f"""SELECT time, series, mean AS value, {wilson('mean', 'n', '-')} AS low, {wilson('mean', 'n', '+')} AS high
-FROM (SELECT {bucket('timestamp')} AS time, concat(name, ' (', judge, ')') AS series, {WEIGHTED} {SCORED} GROUP BY time, series)
+            f"""SELECT time, series, mean AS value, {wilson("mean", "n", "-")} AS low,
+  {wilson("mean", "n", "+")} AS high
+FROM (SELECT {bucket("timestamp")} AS time, concat(name, ' (', judge, ')') AS series, {WEIGHTED} {SCORED}
+  GROUP BY time, series)
 ORDER BY time""",
             Unit.SHARE,
             Kind.TIMESERIES,
-            "Mean over all calls, estimated from the judged sample (each weighs 1 / inclusion probability), with a 95 % Wilson "
-            "interval at the effective sample size. A change of judge starts a new line.",
+            "Mean over all calls, estimated from the judged sample (each weighs 1 / inclusion probability), with a "
+            "95 % Wilson interval at the effective sample size. A change of judge starts a new line.",
             width=24,
-            min_step_s=3600,
+            min_step_s=86_400,
         ),
         Panel(
             "By rubric and judge",
-            f"""SELECT name, judge, sample, round(mean, 4) AS score, round({wilson('mean', 'n', '-')}, 4) AS low, round({wilson('mean', 'n', '+')}, 4) AS high,
+            f"""SELECT name, judge, sample, round(mean, 4) AS score, round({wilson("mean", "n", "-")}, 4) AS low,
+  round({wilson("mean", "n", "+")}, 4) AS high,
   round(n, 1) AS effective_sample
 FROM (SELECT name, judge, {WEIGHTED}, count() AS sample {SCORED} GROUP BY name, judge) ORDER BY name, judge""",
             Unit.SHARE,
@@ -49,8 +54,8 @@ FROM (SELECT name, judge, {WEIGHTED}, count() AS sample {SCORED} GROUP BY name, 
         ),
         Panel(
             "Judge samples, by outcome",
-            f"""SELECT {bucket('timestamp')} AS time, toString(outcome) AS series, count() AS value
-FROM judge_samples WHERE chosen AND {within('timestamp')} GROUP BY time, series ORDER BY time""",
+            f"""SELECT {bucket("timestamp")} AS time, toString(outcome) AS series, count() AS value
+FROM judge_samples WHERE chosen AND {within("timestamp")} GROUP BY time, series ORDER BY time""",
             Unit.COUNT,
             Kind.TIMESERIES,
             "What became of the calls that were drawn; over_budget and invalid ones leave the score less certain.",
@@ -60,17 +65,17 @@ FROM judge_samples WHERE chosen AND {within('timestamp')} GROUP BY time, series 
         ),
         Panel(
             "Feedback",
-            f"""SELECT {bucket('timestamp')} AS time, kind AS series, avg(score) AS value
-FROM feedback WHERE isNotNull(score) AND {within('timestamp')} GROUP BY time, series ORDER BY time""",
+            f"""SELECT {bucket("timestamp")} AS time, kind AS series, avg(score) AS value
+FROM feedback WHERE isNotNull(score) AND {within("timestamp")} GROUP BY time, series ORDER BY time""",
             Unit.NUMBER,
             Kind.TIMESERIES,
             "Mean: thumbs from -1 to 1, CSAT from 1 to 5.",
-            min_step_s=3600,
+            min_step_s=86_400,
         ),
         Panel(
             "Outcomes",
-            f"""SELECT {bucket('timestamp')} AS time, concat(service, ' ', name) AS series, sum(value) AS total
-FROM outcomes WHERE {within('timestamp')} GROUP BY time, series ORDER BY time""",
+            f"""SELECT {bucket("timestamp")} AS time, concat(service, ' ', name) AS series, sum(value) AS total
+FROM outcomes WHERE {within("timestamp")} GROUP BY time, series ORDER BY time""",
             Unit.NUMBER,
             Kind.TIMESERIES,
             "Sum per bucket: clicks, conversions, deflections.",
@@ -82,7 +87,7 @@ FROM outcomes WHERE {within('timestamp')} GROUP BY time, series ORDER BY time"""
             f"""SELECT timestamp, reason, detail, state, trace_id FROM (
   SELECT trace_id, span_id, max(timestamp) AS timestamp, argMax(reason, review_queue.timestamp) AS reason,
     argMax(detail, review_queue.timestamp) AS detail, argMax(state, review_queue.timestamp) AS state
-  FROM review_queue WHERE {within('review_queue.timestamp')} GROUP BY trace_id, span_id)
+  FROM review_queue WHERE {within("review_queue.timestamp")} GROUP BY trace_id, span_id)
 ORDER BY timestamp DESC LIMIT 100""",
             Unit.NONE,
             Kind.TABLE,

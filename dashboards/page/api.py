@@ -17,15 +17,20 @@ from tidegauge.errors import StoreError
 
 def boards(request: Request) -> Response:
     """Every board with its panels and variables."""
-    return JSONResponse([
-        {
-            "uid": each.uid,
-            "title": each.title,
-            "variables": [variable.name for variable in each.variables],
-            "panels": [{"number": number, "title": panel.title, "kind": panel.kind} for number, panel in enumerate(each.panels, 1)],
-        }
-        for each in BOARDS
-    ])  # fmt: skip
+    return JSONResponse(
+        [
+            {
+                "uid": each.uid,
+                "title": each.title,
+                "variables": [variable.name for variable in each.variables],
+                "panels": [
+                    {"number": number, "title": panel.title, "kind": panel.kind}
+                    for number, panel in enumerate(each.panels, 1)
+                ],
+            }
+            for each in BOARDS
+        ]
+    )
 
 
 def panel(request: Request) -> Response:
@@ -63,7 +68,9 @@ def open_now(request: Request) -> Response:
     found = overview.latest_findings(store, shown.window.end)
     answer: dict[str, Any] = {
         "alerts": overview.alerts_at(store, max(shown.window.end, request.app.state.clock.now())),
-        "drift": [each.finding | {"detectors": each.detectors, "since": each.since} for each in overview.open_drifts(found)],
+        "drift": [
+            each.finding | {"detectors": each.detectors, "since": each.since} for each in overview.open_drifts(found)
+        ],
         "tests": len(found),
         "undetermined": sum(row["verdict"] == "undetermined" for row in found),
         "newest_event": shown.newest,

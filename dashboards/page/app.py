@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import plotly
@@ -36,6 +37,8 @@ HEADERS = {
 }
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 PAGE = Path(__file__).parent
+# The chart library writes style elements, which our policy forbids, unless elements of these ids are there already.
+STYLE_IDS = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
 
 
 def create_app(store: Store, settings: Settings, clock: Clock) -> Starlette:
@@ -47,6 +50,7 @@ def create_app(store: Store, settings: Settings, clock: Clock) -> Starlette:
     )
     app.state.store, app.state.settings, app.state.clock = store, settings, clock
     app.state.templates, app.state.counters = environment(), counters
+    app.state.templates.globals["chart_styles"] = ["plotly.js-style-global", *chart_styles()]
     return app
 
 
@@ -58,6 +62,11 @@ def counters() -> list[tuple[str, str, float]]:
         for each in samples
         if each.value and not each.name.endswith(("_created", "_bucket"))
     ]
+
+
+def chart_styles() -> list[str]:
+    """Ids of the style elements that the installed chart library would write by itself."""
+    return sorted({each.decode() for each in STYLE_IDS.findall(PLOTLY.read_bytes())})
 
 
 class SafeHeaders:
@@ -108,7 +117,9 @@ def _store_failed(request: Request, error: Exception) -> Response:
     logger.error("the store refused a query of %s: %s", request.url.path, error)
     code = getattr(error, "code", 0)
     slow = "The query took longer than 30 s: choose a shorter time." if code == 159 else ""
-    return _problem(request, 503, slow or f"ClickHouse refused the query (code {code}); the log of this process says why.")
+    return _problem(
+        request, 503, slow or f"ClickHouse refused the query (code {code}); the log of this process says why."
+    )
 
 
 def _problem(request: Request, status: int, detail: str) -> Response:

@@ -9,15 +9,21 @@ from typing import Any
 from tidegauge.store import Rows, Store
 
 ONE = "SELECT * FROM findings WHERE finding_id = {id:String} ORDER BY evaluated_at DESC LIMIT 1"
-COURSE = """SELECT window_end, e.1 AS finding_id, e.2 AS verdict, e.3 AS effect, e.4 AS effect_floor, e.5 AS p_adjusted FROM (
-  SELECT window_end, argMax(tuple(finding_id, verdict, effect, effect_floor, p_adjusted), evaluated_at) AS e FROM findings
-  WHERE subject = {subject:String} AND feature = {feature:String} AND detector = {detector:String} AND dimension = {dimension:String}
+COURSE = """SELECT window_end, e.1 AS finding_id, e.2 AS verdict, e.3 AS effect, e.4 AS effect_floor,
+  e.5 AS p_adjusted FROM (
+  SELECT window_end, argMax(tuple(finding_id, verdict, effect, effect_floor, p_adjusted), evaluated_at) AS e
+    FROM findings
+  WHERE subject = {subject:String} AND feature = {feature:String} AND detector = {detector:String}
+    AND dimension = {dimension:String}
     AND slice = {slice:String} GROUP BY window_end ORDER BY window_end DESC LIMIT 200) ORDER BY window_end"""
-BESIDE = """SELECT finding_id, feature, detector, dimension, slice, verdict, effect, effect_floor, p_adjusted, n_reference, n_current
-FROM findings WHERE subject = {subject:String} AND window_end = {window_end:DateTime64(6)} AND verdict = 'drift' AND finding_id != {id:String}
+BESIDE = """SELECT finding_id, feature, detector, dimension, slice, verdict, effect, effect_floor, p_adjusted,
+  n_reference, n_current
+FROM findings WHERE subject = {subject:String} AND window_end = {window_end:DateTime64(6)} AND verdict = 'drift'
+  AND finding_id != {id:String}
 ORDER BY feature = {feature:String} DESC, effect / nullIf(effect_floor, 0) DESC NULLS LAST LIMIT 12"""
 DEPLOYED = """SELECT timestamp, subject, version, role, note FROM deployments
-WHERE timestamp > {since:DateTime64(6)} - INTERVAL 7 DAY AND timestamp <= {window_end:DateTime64(6)} ORDER BY timestamp DESC LIMIT 20"""
+WHERE timestamp > {since:DateTime64(6)} - INTERVAL 7 DAY AND timestamp <= {window_end:DateTime64(6)}
+  ORDER BY timestamp DESC LIMIT 20"""
 
 
 def finding(store: Store, finding_id: str) -> dict[str, Any] | None:

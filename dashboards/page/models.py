@@ -6,10 +6,12 @@ from tidegauge.store import Rows, Store
 
 VERSIONS = """SELECT version, min(hour) AS first_seen, max(hour) AS last_seen, sum(predictions) AS volume,
   sum(score_sum) / nullIf(sum(scored), 0) AS mean_score
-FROM predictions_1h WHERE model = {model:String} AND dimension = '' GROUP BY version ORDER BY last_seen DESC, volume DESC LIMIT 50"""
+FROM predictions_1h WHERE model = {model:String} AND dimension = '' GROUP BY version
+  ORDER BY last_seen DESC, volume DESC LIMIT 50"""
 ACCURACY = """SELECT version, count() AS labels, avg(value = label) AS accuracy FROM labelled_predictions
 WHERE model = {model:String} GROUP BY version"""
-DEPLOYED = "SELECT timestamp, version, role, note FROM deployments WHERE subject = {model:String} ORDER BY timestamp DESC LIMIT 50"
+DEPLOYED = """SELECT timestamp, version, role, note FROM deployments WHERE subject = {model:String}
+  ORDER BY timestamp DESC LIMIT 50"""
 LINEAGE = """SELECT version, role, versions, services, predictions FROM (
   SELECT version, role, versions, groupUniqArray(10)(service) AS services, count() AS predictions FROM predictions
   WHERE model = {model:String} GROUP BY version, role, versions)
@@ -20,7 +22,10 @@ def versions(store: Store, model: str) -> Rows:
     """Every version with its volume, mean score, and accuracy where labels arrived (None elsewhere)."""
     right = {row["version"]: row for row in store.rows(ACCURACY, {"model": model})}
     none = {"labels": 0, "accuracy": None}
-    return [row | {key: right.get(row["version"], none)[key] for key in none} for row in store.rows(VERSIONS, {"model": model})]
+    return [
+        row | {key: right.get(row["version"], none)[key] for key in none}
+        for row in store.rows(VERSIONS, {"model": model})
+    ]
 
 
 def deployments(store: Store, model: str) -> Rows:

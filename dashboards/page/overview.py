@@ -1,5 +1,7 @@
 """What a woken engineer asks first: what changed, since when, for whom, how sure, what to do."""
 
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -11,29 +13,38 @@ from tidegauge.dashboards.query import step_for
 from tidegauge.model import Window
 from tidegauge.store import Rows, Store
 
-STATES = """SELECT rule, fingerprint, e.1 AS state, e.2 AS severity, e.3 AS owner, e.4 AS runbook, e.5 AS action, e.6 AS labels,
+STATES = """SELECT rule, fingerprint, e.1 AS state, e.2 AS severity, e.3 AS owner, e.4 AS runbook, e.5 AS action,
+  e.6 AS labels,
   e.7 AS value, e.8 AS threshold, e.9 AS samples, e.10 AS since, e.11 AS reason, e.12 AS summary, e.13 AS changed
-FROM (SELECT rule, fingerprint, argMax(tuple(state, severity, owner, runbook, action, labels, value, threshold, samples, since, reason, summary, timestamp), timestamp) AS e
+FROM (SELECT rule, fingerprint, argMax(tuple(state, severity, owner, runbook, action, labels, value, threshold,
+  samples, since, reason, summary, timestamp), timestamp) AS e
   FROM alert_events WHERE timestamp <= {at:DateTime64(6)} GROUP BY rule, fingerprint)
 WHERE state NOT IN ('inactive', 'resolved')
-ORDER BY indexOf(['firing', 'no_data', 'insufficient', 'pending'], state), severity = 'page' DESC, since DESC LIMIT 200"""
+ORDER BY indexOf(['firing', 'no_data', 'insufficient', 'pending'], state), severity = 'page' DESC,
+  since DESC LIMIT 200"""
 
-# A test counts while its window is not much older than the newest window of its subject: a feature that is gone is not open.
-LATEST = """SELECT f.subject AS subject, f.feature AS feature, f.detector AS detector, f.dimension AS dimension, f.slice AS slice,
-  e.1 AS finding_id, e.2 AS verdict, e.3 AS p_adjusted, e.4 AS effect, e.5 AS effect_floor, e.6 AS n_reference, e.7 AS n_current,
+# A test counts while its window is not much older than the newest of its subject: a feature that is gone is not open.
+LATEST = """SELECT f.subject AS subject, f.feature AS feature, f.detector AS detector, f.dimension AS dimension,
+  f.slice AS slice,
+  e.1 AS finding_id, e.2 AS verdict, e.3 AS p_adjusted, e.4 AS effect, e.5 AS effect_floor, e.6 AS n_reference,
+    e.7 AS n_current,
   e.8 AS since, e.9 AS reason, e.10 AS window_start, e.11 AS window_end
 FROM (SELECT subject, feature, detector, dimension, slice,
-    argMax(tuple(finding_id, verdict, p_adjusted, effect, effect_floor, n_reference, n_current, since, reason, window_start, window_end), (window_end, evaluated_at)) AS e
+    argMax(tuple(finding_id, verdict, p_adjusted, effect, effect_floor, n_reference, n_current, since, reason,
+    window_start, window_end), (window_end, evaluated_at)) AS e
   FROM findings WHERE window_end <= {at:DateTime64(6)} AND window_end > {at:DateTime64(6)} - INTERVAL 400 DAY
   GROUP BY subject, feature, detector, dimension, slice) AS f
-INNER JOIN (SELECT subject, max(window_end) AS newest FROM findings WHERE window_end <= {at:DateTime64(6)} GROUP BY subject) AS n ON f.subject = n.subject
+INNER JOIN (SELECT subject, max(window_end) AS newest FROM findings WHERE window_end <= {at:DateTime64(6)}
+  GROUP BY subject) AS n ON f.subject = n.subject
 WHERE window_end > newest - toIntervalSecond(3 * dateDiff('second', window_start, window_end))"""
 
-SERVICES = f"""SELECT service, {bucket('minute')} AS time, sum(calls) AS n, sum(errors) AS failed, sum(refusals) AS refused, sum(cost_usd) AS cost,
+SERVICES = f"""SELECT service, {bucket("minute")} AS time, sum(calls) AS n, sum(errors) AS failed,
+  sum(refusals) AS refused, sum(cost_usd) AS cost,
   quantilesTDigestMerge(0.5, 0.95, 0.99)(duration_s)[2] AS p95
-FROM llm_calls_1m WHERE kind = 'llm' AND {within('minute')} GROUP BY service, time ORDER BY service, time"""
-MODELS = f"""SELECT model, {bucket('hour')} AS time, sum(predictions) AS n, sum(score_sum) AS score, sum(scored) AS with_score
-FROM predictions_1h WHERE dimension = '' AND {within('hour')} GROUP BY model, time ORDER BY model, time"""
+FROM llm_calls_1m WHERE kind = 'llm' AND {within("minute")} GROUP BY service, time ORDER BY service, time"""
+MODELS = f"""SELECT model, {bucket("hour")} AS time, sum(predictions) AS n, sum(score_sum) AS score,
+  sum(scored) AS with_score
+FROM predictions_1h WHERE dimension = '' AND {within("hour")} GROUP BY model, time ORDER BY model, time"""
 OUTCOME_FEATURES = frozenset({"accuracy", "performance", "label", "error"})
 INTEGRITY_DETECTORS = frozenset({"volume", "missing", "new_categories", "schema", "out_of_range", "non_finite"})
 OUTPUT_FEATURES = frozenset({"score", "prediction"})
@@ -139,7 +150,9 @@ def _service_tiles(rows: Rows) -> list[Tile]:
     return [
         Tile("calls", calls, "count", [row["n"] for row in rows]),
         Tile("errors", sum(row["failed"] for row in rows) / calls, "share", [row["failed"] / row["n"] for row in rows]),
-        Tile("refused", sum(row["refused"] for row in rows) / calls, "share", [row["refused"] / row["n"] for row in rows]),
+        Tile(
+            "refused", sum(row["refused"] for row in rows) / calls, "share", [row["refused"] / row["n"] for row in rows]
+        ),
         Tile("latency p95, median", slowest[len(slowest) // 2][0], "s", [row["p95"] for row in rows]),
         Tile("cost", sum(row["cost"] for row in rows), "USD", [row["cost"] for row in rows]),
     ]

@@ -27,5 +27,8 @@ def sparkline(points: Sequence[float | None]) -> str:
             continue
         joined = index > 0 and points[index - 1] is not None
         alone = not joined and (index + 1 == len(points) or points[index + 1] is None)
-        parts.append(f"{'L' if joined else 'M'}{index * step:.1f},{HEIGHT - 1 - (point - low) * scale:.1f}" + (" h0.5" if alone else ""))
+        parts.append(
+            f"{'L' if joined else 'M'}{index * step:.1f},{HEIGHT - 1 - (point - low) * scale:.1f}"
+            + (" h0.5" if alone else "")
+        )
     return " ".join(parts)

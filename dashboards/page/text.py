@@ -97,7 +97,9 @@ def span(seconds: float | None) -> str:
     for size, name, smaller, smaller_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if abs(seconds) >= size:
             whole, rest = divmod(int(abs(seconds)), size)
-            return f"{'-' if seconds < 0 else ''}{whole} {name}" + (f" {rest // smaller} {smaller_name}" if rest // smaller else "")
+            return f"{'-' if seconds < 0 else ''}{whole} {name}" + (
+                f" {rest // smaller} {smaller_name}" if rest // smaller else ""
+            )
     return "–"
 
 

@@ -18,7 +18,8 @@ STALE = timedelta(hours=2)
 QUICK = ("-1h", "-6h", "-24h", "-7d", "-30d", "-90d", "-365d")
 NEWEST = """SELECT max(t) AS newest FROM (
   SELECT toDateTime64(max(minute), 3, 'UTC') + INTERVAL 1 MINUTE AS t FROM ingest_1m WHERE minute <= {now:DateTime64(3)}
-  UNION ALL SELECT toDateTime64(max(hour), 3, 'UTC') + INTERVAL 1 HOUR FROM predictions_1h WHERE hour <= {now:DateTime64(3)}
+  UNION ALL SELECT toDateTime64(max(hour), 3, 'UTC') + INTERVAL 1 HOUR FROM predictions_1h
+    WHERE hour <= {now:DateTime64(3)}
   UNION ALL SELECT toDateTime64(max(window_end), 3, 'UTC') FROM findings WHERE window_end <= {now:DateTime64(3)})"""
 
 
@@ -43,7 +44,9 @@ class TimeRange:
 
 
 def time_range(store: Store, clock: Clock, given: Mapping[str, str], hours: float) -> TimeRange:
-    """The range that ``from`` and ``to`` ask for (ISO 8601, or relative to the end such as -24h), else the last ``hours``.
+    """The range that ``from`` and ``to`` ask for, else the last ``hours``.
+
+    Both are ISO 8601, or relative to the end such as -24h.
 
     Without ``to`` it ends now, or where the data ends when that is more than two hours ago, so that a replay shows.
 

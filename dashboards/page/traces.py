@@ -1,5 +1,7 @@
 """Traces: the list, and one trace as a tree of spans."""
 
+# ruff: noqa: S608 - the pieces are constants of this folder; every value is a bound parameter
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,31 +13,40 @@ from tidegauge.model import Window
 from tidegauge.store import Rows, Store
 
 MAX_SPANS = 2000
-ROOTS = f"""SELECT t.TraceId AS trace_id, t.Timestamp AS started, t.ServiceName AS service, t.SpanName AS name, t.Duration / 1e9 AS duration_s,
+ROOTS = f"""SELECT t.TraceId AS trace_id, t.Timestamp AS started, t.ServiceName AS service, t.SpanName AS name,
+  t.Duration / 1e9 AS duration_s,
   c.spans AS spans, c.failed AS failed, c.tokens AS tokens, c.cost AS cost, c.said AS said
 FROM (SELECT TraceId, Timestamp, ServiceName, SpanName, Duration FROM otel_traces
-  WHERE ParentSpanId = '' AND {within('Timestamp')} AND ({{service:String}} = '' OR ServiceName = {{service:String}})
-    AND ({{only:String}} = '' OR TraceId IN (SELECT trace_id FROM llm_calls WHERE {within('timestamp')}
+  WHERE ParentSpanId = '' AND {within("Timestamp")} AND ({{service:String}} = '' OR ServiceName = {{service:String}})
+    AND ({{only:String}} = '' OR TraceId IN (SELECT trace_id FROM llm_calls WHERE {within("timestamp")}
       AND multiIf({{only:String}} = 'errors', error_type != '', {{only:String}} = 'refused', refused, blocked)))
   ORDER BY Timestamp DESC LIMIT 100) AS t
-LEFT JOIN (SELECT trace_id, count() AS spans, countIf(error_type != '') AS failed, sum(input_tokens + output_tokens) AS tokens,
+LEFT JOIN (SELECT trace_id, count() AS spans, countIf(error_type != '') AS failed,
+  sum(input_tokens + output_tokens) AS tokens,
     sum(cost_usd) AS cost, substring(anyIf(input, kind = 'llm'), 1, 120) AS said
-  FROM llm_calls WHERE timestamp >= {{start:DateTime64(3)}} AND timestamp < {{end:DateTime64(3)}} + INTERVAL 1 HOUR GROUP BY trace_id) AS c
+  FROM llm_calls WHERE timestamp >= {{start:DateTime64(3)}} AND timestamp < {{end:DateTime64(3)}} + INTERVAL 1 HOUR
+    GROUP BY trace_id) AS c
 ON t.TraceId = c.trace_id ORDER BY started DESC"""
 BOUNDS = """Timestamp >= (SELECT min(Start) FROM otel_traces_trace_id_ts WHERE TraceId = {id:String})
   AND Timestamp < (SELECT max(End) FROM otel_traces_trace_id_ts WHERE TraceId = {id:String}) + INTERVAL 1 SECOND"""
-SPANS = f"""SELECT Timestamp AS started, SpanId AS span_id, ParentSpanId AS parent_span_id, SpanName AS name, SpanKind AS span_kind,
-  ServiceName AS service, Duration / 1e9 AS duration_s, StatusCode AS status, StatusMessage AS message, SpanAttributes AS attributes,
+SPANS = f"""SELECT Timestamp AS started, SpanId AS span_id, ParentSpanId AS parent_span_id, SpanName AS name,
+  SpanKind AS span_kind,
+  ServiceName AS service, Duration / 1e9 AS duration_s, StatusCode AS status, StatusMessage AS message,
+    SpanAttributes AS attributes,
   Events.Name AS event_names, Events.Attributes AS event_attributes
 FROM otel_traces WHERE TraceId = {{id:String}} AND {BOUNDS} ORDER BY Timestamp, SpanId LIMIT {MAX_SPANS}"""
-CALLS = f"""SELECT span_id, kind, name, provider, model, input_tokens, output_tokens, cache_read_tokens, cost_usd, time_to_first_token_s, error_type,
+CALLS = f"""SELECT span_id, kind, name, provider, model, input_tokens, output_tokens, cache_read_tokens, cost_usd,
+  time_to_first_token_s, error_type,
   finish_reason, refused, blocked, tenant, intent, session, prompt_name, prompt_version, input, output, documents
-FROM llm_calls WHERE trace_id = {{id:String}} AND {BOUNDS.replace('Timestamp >=', 'timestamp >=').replace('Timestamp <', 'timestamp <')} LIMIT {MAX_SPANS}"""
+FROM llm_calls WHERE trace_id = {{id:String}}
+  AND {BOUNDS.replace("Timestamp >=", "timestamp >=").replace("Timestamp <", "timestamp <")} LIMIT {MAX_SPANS}"""
 BESIDE = {
-    "scores": "SELECT timestamp, span_id, name, score, label, explanation, error_type, judge FROM scores WHERE trace_id = {id:String}",
+    "scores": """SELECT timestamp, span_id, name, score, label, explanation, error_type, judge FROM scores
+  WHERE trace_id = {id:String}""",
     "feedback": "SELECT timestamp, span_id, kind, score, comment FROM feedback WHERE trace_id = {id:String}",
     "outcomes": "SELECT timestamp, name, value FROM outcomes WHERE trace_id = {id:String}",
-    "predictions": "SELECT timestamp, prediction_id, model, version, value, score FROM predictions WHERE trace_id = {id:String}",
+    "predictions": """SELECT timestamp, prediction_id, model, version, value, score FROM predictions
+  WHERE trace_id = {id:String}""",
     "reviews": "SELECT timestamp, span_id, reason, detail, state FROM review_queue WHERE trace_id = {id:String}",
 }
 FILTERS = {"": "all", "errors": "with an error", "refused": "refused", "blocked": "blocked"}

@@ -21,9 +21,13 @@ from tidegauge.store import Store
 
 DELIVERIES = """SELECT timestamp, rule, state, receiver, kind, outcome, attempts, detail FROM alert_deliveries
 WHERE timestamp >= {start:DateTime64(3)} AND timestamp <= {end:DateTime64(3)} ORDER BY timestamp DESC LIMIT 200"""
-TRANSITIONS = """SELECT timestamp, rule, previous, state, severity, owner, labels, value, threshold, samples, since, reason, summary
-FROM alert_events WHERE timestamp >= {start:DateTime64(3)} AND timestamp <= {end:DateTime64(3)} ORDER BY timestamp DESC LIMIT 200"""
-SERVICES = "SELECT service AS name FROM ingest_1m WHERE kind = 'span' GROUP BY service ORDER BY sum(records) DESC LIMIT 100"
+TRANSITIONS = """SELECT timestamp, rule, previous, state, severity, owner, labels, value, threshold, samples, since,
+  reason, summary
+FROM alert_events WHERE timestamp >= {start:DateTime64(3)} AND timestamp <= {end:DateTime64(3)}
+  ORDER BY timestamp DESC LIMIT 200"""
+SERVICES = (
+    "SELECT service AS name FROM ingest_1m WHERE kind = 'span' GROUP BY service ORDER BY sum(records) DESC LIMIT 100"
+)
 
 
 def store_of(request: Request) -> Store:
@@ -75,6 +79,7 @@ def index(request: Request) -> Response:
         "overview.html",
         shown,
         alerts=states,
+        firing=sum(row["state"] == "firing" for row in states),
         drifts=overview.open_drifts(found),
         tests=len(found),
         undetermined=[row for row in found if row["verdict"] == "undetermined"],
@@ -92,7 +97,12 @@ def drift(request: Request) -> Response:
     if found is None:
         raise HTTPException(404, "There is no finding with this id. It may be older than the table's retention.")
     return render(
-        request, "finding.html", None, found=found, beside=findings.beside(store, found), deployed=findings.deployed(store, found)
+        request,
+        "finding.html",
+        None,
+        found=found,
+        beside=findings.beside(store, found),
+        deployed=findings.deployed(store, found),
     )
 
 
@@ -117,9 +127,16 @@ def trace_list(request: Request) -> Response:
     rows = traces.listed(store, shown.window, service, only)
     services = [row["name"] for row in store.rows(SERVICES)]
     return render(
-        request, "traces.html", shown, traces=rows, only=only, service=service, services=services, filters=traces.FILTERS,
+        request,
+        "traces.html",
+        shown,
+        traces=rows,
+        only=only,
+        service=service,
+        services=services,
+        filters=traces.FILTERS,
         receiver=request.app.state.settings.receiver,
-    )  # fmt: skip
+    )
 
 
 def trace_page(request: Request) -> Response:
@@ -127,11 +144,18 @@ def trace_page(request: Request) -> Response:
     store, trace_id = store_of(request), request.path_params["trace_id"]
     rows = traces.spans(store, trace_id)
     if not rows:
-        raise HTTPException(404, "There is no span of this trace. It may be past its retention, or not have arrived yet.")
+        raise HTTPException(
+            404, "There is no span of this trace. It may be past its retention, or not have arrived yet."
+        )
     return render(
-        request, "trace.html", None, trace_id=trace_id, placed=traces.waterfall(rows), around=traces.around(store, trace_id),
+        request,
+        "trace.html",
+        None,
+        trace_id=trace_id,
+        placed=traces.waterfall(rows),
+        around=traces.around(store, trace_id),
         limit=traces.MAX_SPANS,
-    )  # fmt: skip
+    )
 
 
 def alert_page(request: Request) -> Response:

@@ -69,6 +69,7 @@ class SentenceTransformers:
 
 def _loaded(model: str) -> Any:
     library = importlib.import_module(LIBRARY)
+    importlib.import_module("transformers.utils.logging").disable_progress_bar()
     try:
         return library.SentenceTransformer(model)
     except (OSError, ValueError) as error:

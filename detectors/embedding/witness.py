@@ -15,6 +15,7 @@ from tidegauge.detectors.statistics.arrays import FloatArray
 from tidegauge.detectors.statistics.mmd import median_distance
 
 EXAMPLES, TERMS, SHOWN = 5, 8, 300
+CANDIDATES, ALIKE = 200, 0.8
 WORD = re.compile(r"[^\W\d_]{3,}", re.UNICODE)
 LEAST_TEXTS = 3
 LEAST_Z = 2.0
@@ -42,9 +43,12 @@ def witness(reference: NDArray[np.float32], current: NDArray[np.float32]) -> Flo
 
 
 def examples(reference: NDArray[np.float32], current: NDArray[np.float32], texts: Sequence[str]) -> list[str]:
-    """The different current texts with the highest witness, cut to 300 characters."""
-    order = np.argsort(-witness(reference, current), kind="stable")
-    return list(dict.fromkeys(texts[at][:SHOWN] for at in order))[:EXAMPLES]
+    """The current texts with the highest witness, cut to 300 characters; of those that say the same, one."""
+    chosen: list[int] = []
+    for at in np.argsort(-witness(reference, current), kind="stable")[:CANDIDATES].tolist():
+        if not chosen or _cosine(current[chosen], current[at]) < ALIKE:
+            chosen.append(at)
+    return [texts[at][:SHOWN] for at in chosen[:EXAMPLES]]
 
 
 def grown_terms(before: Sequence[str], now: Sequence[str]) -> list[dict[str, object]]:
@@ -63,6 +67,12 @@ def grown_terms(before: Sequence[str], now: Sequence[str]) -> list[dict[str, obj
         {"term": word, "reference": round(old[word] / n, 4) if n else 0.0, "current": round(new[word] / m, 4)}
         for word in ranked[:TERMS]
     ]
+
+
+def _cosine(rows: NDArray[np.float32], row: NDArray[np.float32]) -> float:
+    """The largest cosine of ``row`` with one of ``rows``."""
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(row)
+    return float(np.max(rows @ row / np.maximum(lengths, 1e-12)))
 
 
 def _words(text: str) -> set[str]:

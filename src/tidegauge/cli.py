@@ -188,9 +188,10 @@ def dashboards_push(config: ConfigFile = None) -> None:
 
 
 def _run(config: Path | None, *roles: str) -> None:
-    from tidegauge.app import Role, Service
+    from tidegauge.app import Role, Service, enter_data_dir
 
     settings = load(config)
+    enter_data_dir(settings)
     with _terminated() as stop:
         service = Service(settings, frozenset(Role(each) for each in roles))
         try:

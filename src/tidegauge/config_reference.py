@@ -14,9 +14,9 @@ from tidegauge.config import Section, Settings
 HEAD = """# Configuration
 
 One file, `tidegauge.yaml` in the working directory (or `--config FILE`), plus environment variables that win over it:
-`TIDEGAUGE_RECEIVER__HTTP_PORT=4318` sets `receiver.http_port`. Unknown keys are refused, and every problem is listed at once
-(`tidegauge config check`). A secret can be read from a file: `url_file` instead of `url`. `tidegauge config show` prints what
-is in force.
+`TIDEGAUGE_RECEIVER__HTTP_PORT=4318` sets `receiver.http_port`. Unknown keys are refused, and every problem is listed
+at once (`tidegauge config check`). A secret can be read from a file: `url_file` instead of `url`.
+`tidegauge config show` prints what is in force.
 
 This page is made by `tidegauge config reference`.
 """
@@ -24,7 +24,7 @@ This page is made by `tidegauge config reference`.
 
 def reference() -> str:
     """The page, in Markdown."""
-    sections = [("(top level)", Settings), *_nested(Settings, "")]
+    sections: list[tuple[str, type[BaseModel]]] = [("(top level)", Settings), *_nested(Settings, "")]
     return "\n".join([HEAD, *(line for path, model in sections for line in _section(path, model))])
 
 

@@ -94,7 +94,6 @@ def test_a_name_that_two_files_use_is_refused_with_both_places(tmp_path: Path) -
         ("[service, slice.carrier]", "[kind, version.]", "version.:"),
         ("above: 0.05", "above: 0.05\n        interval: 1m", "only a group has one"),
         ("name: g", "name: g\n    name: h", "stands there twice"),
-        ("groups:", "groups: &a", "0 problem"),
         ("groups:", "groups: [", "is not YAML"),
         (GOOD, "", "is empty"),
         (GOOD, "- 1", "valid dictionary"),
@@ -105,9 +104,6 @@ def test_a_name_that_two_files_use_is_refused_with_both_places(tmp_path: Path) -
 def test_a_wrong_file_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, expected: str) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD.replace(old, new))
-    if expected == "0 problem":
-        assert len(check_rules([path])) == 1
-        return
 
     with pytest.raises(ConfigError) as caught:
         check_rules([path])

@@ -1,4 +1,4 @@
-"""A migrated embedded store, empty or with the synthetic week in it."""
+"""The embedded store with the synthetic week in it."""
 
 from __future__ import annotations
 
@@ -9,37 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tidegauge.collectors.schema.migrate import migrate
 from tidegauge.store import Store
 
 sys.path.append(str(Path(__file__).parent))
+from synthetic import TRACE_WITH_ERROR, fill
 
 
-@pytest.fixture(scope="session")
-def _dashboards_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store(f"chdb://{tmp_path_factory.mktemp('dashboards')}")
-    migrate(store)
+@pytest.fixture
+def week(_store: Store, request: pytest.FixtureRequest) -> Store:
+    """The store with a week of telemetry, the same in every run; only to be read, so that tests can share it."""
+    if _store.value("SELECT count() FROM otel_traces WHERE TraceId = {id:String}", {"id": TRACE_WITH_ERROR}) == 0:
+        _fill(request.getfixturevalue("store"))
+    return _store
+
+
+@pytest.fixture
+def own_week(store: Store) -> Iterator[Store]:
+    """The same week for a test that adds to it."""
+    _fill(store)
     yield store
-    store.close()
+    store.execute("TRUNCATE TABLE otel_traces")  # the next reader of the shared week fills it again
 
 
-@pytest.fixture
-def store(_dashboards_store: Store) -> Store:
-    empty(_dashboards_store)
-    return _dashboards_store
-
-
-@pytest.fixture
-def week(store: Store) -> Store:
-    """The store with a week of telemetry, the same in every run."""
-    from synthetic import fill
-
+def _fill(store: Store) -> None:
     fill(store, np.random.default_rng(7))
-    return store
-
-
-def empty(store: Store) -> None:
-    names = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
-    for row in store.rows(names):
-        if row["name"] != "schema_migrations":
-            store.execute(f"TRUNCATE TABLE {row['name']}")

@@ -12,9 +12,9 @@ import numpy as np
 from tidegauge.store import Store
 
 END = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
-HOSTILE = "<script>window.pwned=1</script><img src=x onerror=\"window.pwned=1\">"
+HOSTILE = '<script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
 LINK = "javascript:window.pwned=1"
-TRACE_WITH_ERROR = "0" * 31 + "e"
+TRACE_WITH_ERROR = "e" * 32
 DRIFTED = "finding-taxi"
 CARRIERS = ("UA", "DL", "B6", "AA")
 
@@ -33,7 +33,9 @@ def fill(store: Store, rng: np.random.Generator, traces: int = 600) -> None:
     store.insert("otel_metrics_gauge", [_gauge(rng, minute) for minute in range(0, 24 * 60, 10)])
 
 
-def _span(trace: str, span: str, parent: str, name: str, at: datetime, seconds: float, **attributes: str) -> dict[str, Any]:
+def _span(
+    trace: str, span: str, parent: str, name: str, at: datetime, seconds: float, **attributes: str
+) -> dict[str, Any]:
     failed = "error.type" in attributes
     return {
         "Timestamp": at,
@@ -81,15 +83,39 @@ def _request(rng: np.random.Generator, index: int, total: int) -> list[dict[str,
     second = timedelta(seconds=0.12)
     return [
         _span(trace, f"{index:08x}00000001", "", "POST /answer", at, latency + 0.5, **common),
-        _span(trace, f"{index:08x}00000002", f"{index:08x}00000001", "retrieve", at + second, 0.08, **common,
-              **{"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": "handbook"}),
+        _span(
+            trace,
+            f"{index:08x}00000002",
+            f"{index:08x}00000001",
+            "retrieve",
+            at + second,
+            0.08,
+            **common,
+            **{"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": "handbook"},
+        ),
         _span(trace, f"{index:08x}00000003", f"{index:08x}00000001", "chat", at + 2 * second, latency, **common, **llm),
-        _span(trace, f"{index:08x}00000004", f"{index:08x}00000003", "lookup_order", at + 3 * second, 0.1, **common,
-              **{"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "lookup_order"},
-              **({"error.type": "not_found"} if rng.random() < 0.04 else {})),
-        _span(trace, f"{index:08x}00000005", f"{index:08x}00000001", "guard", at + 4 * second, 0.03, **common,
-              **{"tidegauge.guardrail.name": "pii", "tidegauge.guardrail.action": blocked}),
-    ]  # fmt: skip
+        _span(
+            trace,
+            f"{index:08x}00000004",
+            f"{index:08x}00000003",
+            "lookup_order",
+            at + 3 * second,
+            0.1,
+            **common,
+            **{"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "lookup_order"},
+            **({"error.type": "not_found"} if rng.random() < 0.04 else {}),
+        ),
+        _span(
+            trace,
+            f"{index:08x}00000005",
+            f"{index:08x}00000001",
+            "guard",
+            at + 4 * second,
+            0.03,
+            **common,
+            **{"tidegauge.guardrail.name": "pii", "tidegauge.guardrail.action": blocked},
+        ),
+    ]
 
 
 def _failed_request() -> list[dict[str, Any]]:
@@ -97,17 +123,43 @@ def _failed_request() -> list[dict[str, Any]]:
     message = json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": HOSTILE}]}])
     return [
         _span(TRACE_WITH_ERROR, root, "", "POST /answer", at, 3.2, **{"tidegauge.tenant": HOSTILE}),
-        _span(TRACE_WITH_ERROR, chat, root, "chat", at + timedelta(seconds=0.2), 2.9, **{
-            "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4.1", "error.type": "timeout",
-            "gen_ai.usage.input_tokens": "1200", "gen_ai.usage.output_tokens": "7", "gen_ai.output.messages": message,
-            "gen_ai.input.messages": json.dumps([{"role": "user", "parts": [{"type": "text", "content": "Where is my order?"}]}]),
-            "gen_ai.prompt.version": "v8", "tidegauge.tenant": HOSTILE, "link": LINK}),
-        _span(TRACE_WITH_ERROR, "d" * 16, chat, HOSTILE, at + timedelta(seconds=0.4), 0.9, **{
-            "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": HOSTILE}),
-    ]  # fmt: skip
+        _span(
+            TRACE_WITH_ERROR,
+            chat,
+            root,
+            "chat",
+            at + timedelta(seconds=0.2),
+            2.9,
+            **{
+                "gen_ai.operation.name": "chat",
+                "gen_ai.request.model": "gpt-4.1",
+                "error.type": "timeout",
+                "gen_ai.usage.input_tokens": "1200",
+                "gen_ai.usage.output_tokens": "7",
+                "gen_ai.output.messages": message,
+                "gen_ai.input.messages": json.dumps(
+                    [{"role": "user", "parts": [{"type": "text", "content": "Where is my order?"}]}]
+                ),
+                "gen_ai.prompt.version": "v8",
+                "tidegauge.tenant": HOSTILE,
+                "link": LINK,
+            },
+        ),
+        _span(
+            TRACE_WITH_ERROR,
+            "d" * 16,
+            chat,
+            HOSTILE,
+            at + timedelta(seconds=0.4),
+            0.9,
+            **{"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": HOSTILE},
+        ),
+    ]
 
 
-def _log(name: str, at: datetime, trace: str = "", span: str = "", service: str = "support-bot", **attributes: str) -> dict[str, Any]:
+def _log(
+    name: str, at: datetime, trace: str = "", span: str = "", service: str = "support-bot", **attributes: str
+) -> dict[str, Any]:
     return {
         "Timestamp": at,
         "TraceId": trace,
@@ -127,46 +179,98 @@ def _predictions(rng: np.random.Generator) -> list[dict[str, Any]]:
         score = float(1 / (1 + math.exp(-(rng.normal(-0.8 + 0.9 * drifted, 1)))))
         late, key = score > 0.5, f"p{index}"
         rows.append(
-            _log("tidegauge.prediction", at, service="flights", **{
-                "tidegauge.prediction.id": key, "tidegauge.model.name": "flight-delay", "tidegauge.model.version": "2" if hours < 60 else "1",
-                "tidegauge.prediction.value": "late" if late else "on-time", "tidegauge.prediction.score": f"{score:.4f}",
-                "tidegauge.feature.taxi_out_min": f"{rng.gamma(6, 2.5 + 1.2 * drifted):.2f}", "tidegauge.feature.distance": f"{rng.gamma(3, 300):.0f}",
-                "tidegauge.slice.carrier": CARRIERS[index % 4], "tidegauge.role": "production"})
-        )  # fmt: skip
+            _log(
+                "tidegauge.prediction",
+                at,
+                service="flights",
+                **{
+                    "tidegauge.prediction.id": key,
+                    "tidegauge.model.name": "flight-delay",
+                    "tidegauge.model.version": "2" if hours < 60 else "1",
+                    "tidegauge.prediction.value": "late" if late else "on-time",
+                    "tidegauge.prediction.score": f"{score:.4f}",
+                    "tidegauge.feature.taxi_out_min": f"{rng.gamma(6, 2.5 + 1.2 * drifted):.2f}",
+                    "tidegauge.feature.distance": f"{rng.gamma(3, 300):.0f}",
+                    "tidegauge.slice.carrier": CARRIERS[index % 4],
+                    "tidegauge.role": "production",
+                },
+            )
+        )
         if hours > 12:
             right = rng.random() < (0.74 if drifted else 0.86)
             rows.append(
-                _log("tidegauge.label", at + timedelta(hours=5), service="flights", **{
-                    "tidegauge.prediction.id": key, "tidegauge.model.name": "flight-delay",
-                    "tidegauge.label.value": ("late" if late else "on-time") if right else ("on-time" if late else "late")})
-            )  # fmt: skip
+                _log(
+                    "tidegauge.label",
+                    at + timedelta(hours=5),
+                    service="flights",
+                    **{
+                        "tidegauge.prediction.id": key,
+                        "tidegauge.model.name": "flight-delay",
+                        "tidegauge.label.value": ("late" if late else "on-time")
+                        if right
+                        else ("on-time" if late else "late"),
+                    },
+                )
+            )
     return rows
 
 
 def _judgements(rng: np.random.Generator, spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     chats = [span for span in spans if span["SpanName"] == "chat"][::3]
     return [
-        _log("gen_ai.evaluation.result", span["Timestamp"] + timedelta(minutes=2), span["TraceId"], span["SpanId"], **{
-            "gen_ai.evaluation.name": rubric, "tidegauge.judge.model": "judge-1", "tidegauge.judge.rubric": rubric,
-            "gen_ai.evaluation.score.value": f"{min(1, max(0, rng.normal(mean, 0.12))):.2f}",
-            "gen_ai.evaluation.explanation": "Supported by the second document.",
-            "tidegauge.judge.inclusion_probability": "0.25" if index % 2 else "0.05"})
-        for index, span in enumerate(chats) for rubric, mean in (("faithfulness", 0.88), ("relevance", 0.8))
-    ]  # fmt: skip
+        _log(
+            "gen_ai.evaluation.result",
+            span["Timestamp"] + timedelta(minutes=2),
+            span["TraceId"],
+            span["SpanId"],
+            **{
+                "gen_ai.evaluation.name": rubric,
+                "tidegauge.judge.model": "judge-1",
+                "tidegauge.judge.rubric": rubric,
+                "gen_ai.evaluation.score.value": f"{min(1, max(0, rng.normal(mean, 0.12))):.2f}",
+                "gen_ai.evaluation.explanation": "Supported by the second document.",
+                "tidegauge.judge.inclusion_probability": "0.25" if index % 2 else "0.05",
+            },
+        )
+        for index, span in enumerate(chats)
+        for rubric, mean in (("faithfulness", 0.88), ("relevance", 0.8))
+    ]
 
 
 def _feedback(rng: np.random.Generator, spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     roots = [span for span in spans if not span["ParentSpanId"]][::5]
     thumbs = [
-        _log("tidegauge.feedback", span["Timestamp"] + timedelta(minutes=1), span["TraceId"], span["SpanId"],
-             **{"tidegauge.feedback.kind": "thumbs", "tidegauge.feedback.score": "1" if rng.random() < 0.8 else "-1",
-                "tidegauge.feedback.comment": "wrong order number"})
+        _log(
+            "tidegauge.feedback",
+            span["Timestamp"] + timedelta(minutes=1),
+            span["TraceId"],
+            span["SpanId"],
+            **{
+                "tidegauge.feedback.kind": "thumbs",
+                "tidegauge.feedback.score": "1" if rng.random() < 0.8 else "-1",
+                "tidegauge.feedback.comment": "wrong order number",
+            },
+        )
         for span in roots
-    ]  # fmt: skip
-    failed = _log("tidegauge.feedback", END - timedelta(minutes=6), TRACE_WITH_ERROR, "f" * 16, **{
-        "tidegauge.feedback.kind": "thumbs", "tidegauge.feedback.score": "-1", "tidegauge.feedback.comment": HOSTILE})  # fmt: skip
+    ]
+    failed = _log(
+        "tidegauge.feedback",
+        END - timedelta(minutes=6),
+        TRACE_WITH_ERROR,
+        "f" * 16,
+        **{
+            "tidegauge.feedback.kind": "thumbs",
+            "tidegauge.feedback.score": "-1",
+            "tidegauge.feedback.comment": HOSTILE,
+        },
+    )
     clicks = [
-        _log("tidegauge.outcome", span["Timestamp"], span["TraceId"], **{"tidegauge.outcome.name": "deflection", "tidegauge.outcome.value": "1"})
+        _log(
+            "tidegauge.outcome",
+            span["Timestamp"],
+            span["TraceId"],
+            **{"tidegauge.outcome.name": "deflection", "tidegauge.outcome.value": "1"},
+        )
         for span in roots
     ]
     return [*thumbs, failed, *clicks]
@@ -175,11 +279,14 @@ def _feedback(rng: np.random.Generator, spans: list[dict[str, Any]]) -> list[dic
 def _findings(rng: np.random.Generator) -> list[dict[str, Any]]:
     rows = []
     tests = (
-        ("flight-delay", "taxi_out_min", "psi", "", "", 0.35), ("flight-delay", "taxi_out_min", "ks", "", "", 0.28),
-        ("flight-delay", "distance", "psi", "", "", 0.0), ("flight-delay", "score", "ks", "", "", 0.22),
-        ("flight-delay", "taxi_out_min", "psi", "carrier", "UA", 0.5), ("flight-delay", HOSTILE, "psi", "carrier", HOSTILE, 0.3),
+        ("flight-delay", "taxi_out_min", "psi", "", "", 0.35),
+        ("flight-delay", "taxi_out_min", "ks", "", "", 0.28),
+        ("flight-delay", "distance", "psi", "", "", 0.0),
+        ("flight-delay", "score", "ks", "", "", 0.22),
+        ("flight-delay", "taxi_out_min", "psi", "carrier", "UA", 0.5),
+        ("flight-delay", HOSTILE, "psi", "carrier", HOSTILE, 0.3),
         ("support-bot", "input", "mmd", "", "", 0.0),
-    )  # fmt: skip
+    )
     for day in range(14, 0, -1):
         for subject, feature, detector, dimension, value, strength in tests:
             rows.append(_finding(rng, day, subject, feature, detector, dimension, value, strength if day <= 2 else 0.0))
@@ -187,44 +294,98 @@ def _findings(rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def _finding(
-    rng: np.random.Generator, day: int, subject: str, feature: str, detector: str, dimension: str, value: str, strength: float
+    rng: np.random.Generator,
+    day: int,
+    subject: str,
+    feature: str,
+    detector: str,
+    dimension: str,
+    value: str,
+    strength: float,
 ) -> dict[str, Any]:
     end = END.replace(hour=0) - timedelta(days=day - 1)
     effect, drifted = max(0.0, float(rng.normal(0.03, 0.01))) + strength, strength > 0
     undetermined = detector == "mmd"
     current = [0.06, 0.09, 0.15, 0.25, 0.45] if drifted else [0.2, 0.2, 0.2, 0.2, 0.2]
-    evidence = {"labels": ["< 9", "9 to 13", "13 to 16", "16 to 21", "> 21"], "reference": [0.2] * 5, "current": current}
+    evidence = {
+        "labels": ["< 9", "9 to 13", "13 to 16", "16 to 21", "> 21"],
+        "reference": [0.2] * 5,
+        "current": current,
+    }
     return {
         "evaluated_at": end + timedelta(minutes=1),
-        "finding_id": DRIFTED if (feature, detector, dimension, day) == ("taxi_out_min", "psi", "", 1) else f"f-{day}-{subject}-{detector}-{abs(hash((feature, dimension)))}",
-        "subject": subject, "feature": feature, "detector": detector, "dimension": dimension, "slice": value, "reference": "trailing",
-        "reference_start": end - timedelta(days=30), "reference_end": end - timedelta(days=2),
-        "window_start": end - timedelta(days=1), "window_end": end,
+        "finding_id": DRIFTED
+        if (feature, detector, dimension, day) == ("taxi_out_min", "psi", "", 1)
+        else f"f-{day}-{subject}-{detector}-{abs(hash((feature, dimension)))}",
+        "subject": subject,
+        "feature": feature,
+        "detector": detector,
+        "dimension": dimension,
+        "slice": value,
+        "reference": "trailing",
+        "reference_start": end - timedelta(days=30),
+        "reference_end": end - timedelta(days=2),
+        "window_start": end - timedelta(days=1),
+        "window_end": end,
         "verdict": "undetermined" if undetermined else "drift" if drifted else "stable",
-        "statistic": None if undetermined else effect, "p_value": None if undetermined else 1e-6 if drifted else 0.4,
-        "p_adjusted": None if undetermined else 1e-5 if drifted else 0.6, "effect": None if undetermined else effect, "effect_floor": 0.1,
-        "n_reference": 8000, "n_current": 285, "dropped_reference": 12, "dropped_current": 0,
+        "statistic": None if undetermined else effect,
+        "p_value": None if undetermined else 1e-6 if drifted else 0.4,
+        "p_adjusted": None if undetermined else 1e-5 if drifted else 0.6,
+        "effect": None if undetermined else effect,
+        "effect_floor": 0.1,
+        "n_reference": 8000,
+        "n_current": 285,
+        "dropped_reference": 12,
+        "dropped_current": 0,
         "since": END.replace(hour=0) - timedelta(days=2) if drifted else None,
         "reason": "120 texts are too few: 200 are needed" if undetermined else "",
         "evidence": json.dumps(evidence),
-    }  # fmt: skip
+    }
 
 
 def _alert(rule: str, state: str, previous: str, hours: float, **other: Any) -> dict[str, Any]:
     return {
-        "timestamp": END - timedelta(hours=hours), "rule": rule, "fingerprint": f"{rule}-1", "state": state, "previous": previous,
-        "severity": "page", "owner": "support-ml", "runbook": "https://runbooks.example.com/refusals", "action": "Roll prompt v8 back to v7.",
-        "labels": {"service": "support-bot", "prompt_version": "v8"}, "value": 0.137, "threshold": 0.05, "samples": 214,
-        "since": END - timedelta(hours=hours + 0.5), "reason": "refusal rate 13.7 % was above 5 % for 30 min (214 calls)",
+        "timestamp": END - timedelta(hours=hours),
+        "rule": rule,
+        "fingerprint": f"{rule}-1",
+        "state": state,
+        "previous": previous,
+        "severity": "page",
+        "owner": "support-ml",
+        "runbook": "https://runbooks.example.com/refusals",
+        "action": "Roll prompt v8 back to v7.",
+        "labels": {"service": "support-bot", "prompt_version": "v8"},
+        "value": 0.137,
+        "threshold": 0.05,
+        "samples": 214,
+        "since": END - timedelta(hours=hours + 0.5),
+        "reason": "refusal rate 13.7 % was above 5 % for 30 min (214 calls)",
         "summary": "Refusals of prompt v8 rose to 13.7 %",
-    } | other  # fmt: skip
+    } | other
 
 
 def _alerts() -> list[dict[str, Any]]:
-    hostile = {"summary": HOSTILE, "runbook": LINK, "labels": {"tenant": HOSTILE}, "severity": "ticket", "owner": "flights", "action": "Read the drift report."}
-    cost = {"summary": "Cost is 24 % above last week", "severity": "ticket", "reason": "cost fell below the threshold again"}
-    nothing = {"summary": "No labels for flight-delay", "severity": "ticket", "labels": {"model": "flight-delay"}, "value": None, "samples": 0,
-               "reason": "no label arrived in the last 12 h"}  # fmt: skip
+    hostile = {
+        "summary": HOSTILE,
+        "runbook": LINK,
+        "labels": {"tenant": HOSTILE},
+        "severity": "ticket",
+        "owner": "flights",
+        "action": "Read the drift report.",
+    }
+    cost = {
+        "summary": "Cost is 24 % above last week",
+        "severity": "ticket",
+        "reason": "cost fell below the threshold again",
+    }
+    nothing = {
+        "summary": "No labels for flight-delay",
+        "severity": "ticket",
+        "labels": {"model": "flight-delay"},
+        "value": None,
+        "samples": 0,
+        "reason": "no label arrived in the last 12 h",
+    }
     return [
         _alert("refusal-rate", "pending", "inactive", 4.5),
         _alert("refusal-rate", "firing", "pending", 4.0),
@@ -237,8 +398,17 @@ def _alerts() -> list[dict[str, Any]]:
 
 def _deliveries() -> list[dict[str, Any]]:
     def one(hours: float, rule: str, state: str, outcome: str, attempts: int, detail: str = "") -> dict[str, Any]:
-        return {"timestamp": END - timedelta(hours=hours), "dedup_key": f"{rule}-1/{state}", "rule": rule, "state": state,
-                "receiver": "oncall", "kind": "slack", "outcome": outcome, "attempts": attempts, "detail": detail}  # fmt: skip
+        return {
+            "timestamp": END - timedelta(hours=hours),
+            "dedup_key": f"{rule}-1/{state}",
+            "rule": rule,
+            "state": state,
+            "receiver": "oncall",
+            "kind": "slack",
+            "outcome": outcome,
+            "attempts": attempts,
+            "detail": detail,
+        }
 
     return [
         one(4.0, "refusal-rate", "firing", "retry", 1, "429, retry after 30 s"),
@@ -249,19 +419,45 @@ def _deliveries() -> list[dict[str, Any]]:
 
 
 def _sample(span: dict[str, Any]) -> dict[str, Any]:
-    return {"timestamp": span["Timestamp"], "trace_id": span["TraceId"], "span_id": span["SpanId"], "stratum": "v7",
-            "inclusion_probability": 0.25, "chosen": True, "outcome": "scored", "detail": ""}  # fmt: skip
+    return {
+        "timestamp": span["Timestamp"],
+        "trace_id": span["TraceId"],
+        "span_id": span["SpanId"],
+        "stratum": "v7",
+        "inclusion_probability": 0.25,
+        "chosen": True,
+        "outcome": "scored",
+        "detail": "",
+    }
 
 
 def _review(span: dict[str, Any]) -> dict[str, Any]:
-    return {"timestamp": END - timedelta(hours=3), "trace_id": span["TraceId"], "span_id": span["SpanId"],
-            "reason": "disagreement", "detail": "two judges differ by 0.6", "state": "open"}  # fmt: skip
+    return {
+        "timestamp": END - timedelta(hours=3),
+        "trace_id": span["TraceId"],
+        "span_id": span["SpanId"],
+        "reason": "disagreement",
+        "detail": "two judges differ by 0.6",
+        "state": "open",
+    }
 
 
 def _deployment(subject: str, version: str) -> dict[str, Any]:
-    return {"timestamp": END - timedelta(hours=30), "subject": subject, "version": version, "role": "production", "note": ""}
+    return {
+        "timestamp": END - timedelta(hours=30),
+        "subject": subject,
+        "version": version,
+        "role": "production",
+        "note": "",
+    }
 
 
 def _gauge(rng: np.random.Generator, minute: int) -> dict[str, Any]:
-    return {"ServiceName": "support-bot", "MetricName": "vllm:num_requests_waiting", "TimeUnix": END - timedelta(minutes=minute + 1),
-            "Value": float(rng.poisson(3)), "ResourceAttributes": {}, "Attributes": {}}  # fmt: skip
+    return {
+        "ServiceName": "support-bot",
+        "MetricName": "vllm:num_requests_waiting",
+        "TimeUnix": END - timedelta(minutes=minute + 1),
+        "Value": float(rng.poisson(3)),
+        "ResourceAttributes": {},
+        "Attributes": {},
+    }

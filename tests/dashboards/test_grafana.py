@@ -25,7 +25,20 @@ from tidegauge.dashboards.panels import Board
 from tidegauge.errors import TidegaugeError
 from tidegauge.store import Store
 
-HOSTILE = ["", "v8", "\\", "\\' OR 1=1 --", "' OR 1=1 --", "'||'", "%27", "`${x}`", "$__fromTime", "a/*b*/--", "наш", "(!*)"]
+HOSTILE = [
+    "",
+    "v8",
+    "\\",
+    "\\' OR 1=1 --",
+    "' OR 1=1 --",
+    "'||'",
+    "%27",
+    "`${x}`",
+    "$__fromTime",
+    "a/*b*/--",
+    "наш",
+    "(!*)",
+]
 BY_UID = [pytest.param(board, id=board.uid) for board in BOARDS]
 
 
@@ -57,7 +70,11 @@ def test_a_dashboard_is_whole(board: Board) -> None:
     assert all(each["gridPos"]["x"] + each["gridPos"]["w"] <= 24 for each in panels)
     names = {each["name"] for each in model["templating"]["list"]}
     for panel in panels:
-        assert panel["targets"][0]["datasource"] == panel["datasource"] == {"type": "grafana-clickhouse-datasource", "uid": "ch"}
+        assert (
+            panel["targets"][0]["datasource"]
+            == panel["datasource"]
+            == {"type": "grafana-clickhouse-datasource", "uid": "ch"}
+        )
         assert set(re.findall(r"\$\{(\w+)", panel["targets"][0]["rawSql"])) <= names
     assert model["schemaVersion"] >= 39
 
@@ -73,7 +90,10 @@ def test_every_target_variable_and_annotation_runs_as_grafana_sends_it(week: Sto
     for board in BOARDS:
         model = dashboard(board, "ch")
         for panel in model["panels"]:
-            assert week.rows(expanded(panel["targets"][0]["rawSql"], {})) or panel["title"] in ("GPU use", "Dead letters")
+            assert week.rows(expanded(panel["targets"][0]["rawSql"], {})) or panel["title"] in (
+                "GPU use",
+                "Dead letters",
+            )
         for variable in model["templating"]["list"]:
             rows = week.rows(expanded(variable["query"], {}))
             assert list(rows[0].values()) == ["", "All"]
@@ -88,7 +108,9 @@ def test_a_template_variable_arrives_as_the_value_it_is(store: Store, value: str
 
 def test_the_reader_statements_are_clickhouse_sql(store: Store, tmp_path: Path) -> None:
     export(tmp_path, Settings())
-    text = "\n".join(line for line in (tmp_path / "clickhouse-reader.sql").read_text().splitlines() if not line.startswith("--"))
+    text = "\n".join(
+        line for line in (tmp_path / "clickhouse-reader.sql").read_text().splitlines() if not line.startswith("--")
+    )
     for statement in text.strip().rstrip(";").split(";\n"):
         assert store.rows(f"EXPLAIN AST {statement}")
 
@@ -100,7 +122,11 @@ def test_export_writes_dashboards_and_provisioning(tmp_path: Path) -> None:
     assert "hunter2" not in "".join(path.read_text() for path in written)
     source = yaml.safe_load((tmp_path / "provisioning/datasources/tidegauge.yaml").read_text())["datasources"][0]
     assert source["uid"] == settings.grafana.datasource_uid
-    assert (source["jsonData"]["host"], source["jsonData"]["port"], source["jsonData"]["secure"]) == ("db.example.com", 8443, True)
+    assert (source["jsonData"]["host"], source["jsonData"]["port"], source["jsonData"]["secure"]) == (
+        "db.example.com",
+        8443,
+        True,
+    )
     before = [path.read_text() for path in written]
     assert [path.read_text() for path in export(tmp_path, settings)] == before
 
@@ -147,10 +173,12 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture
@@ -160,7 +188,9 @@ def grafana() -> Iterator[tuple[type[FakeGrafana], str]]:
         yield handler, f"{url}/grafana"
 
 
-def test_push_creates_folder_and_dashboards_and_a_second_push_writes_nothing(grafana: tuple[type[FakeGrafana], str]) -> None:
+def test_push_creates_folder_and_dashboards_and_a_second_push_writes_nothing(
+    grafana: tuple[type[FakeGrafana], str],
+) -> None:
     server, url = grafana
     settings = Grafana.model_validate({"url": url, "token": "secret"})
     assert set(push(settings).values()) == {"created"}

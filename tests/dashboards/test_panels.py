@@ -50,7 +50,9 @@ def _check_shape(panel: Panel, columns: tuple[str, ...], rows: tuple[tuple[objec
         case Kind.TIMESERIES | Kind.HEATMAP:
             assert columns[0] == "time" and "series" not in columns[2:], panel.title
             numbers = columns[2:] if columns[1] == "series" else columns[1:]
-            assert {type(value) for row in rows for value in row[-len(numbers) :]} <= {int, float, type(None)}, panel.title
+            assert {type(value) for row in rows for value in row[-len(numbers) :]} <= {int, float, type(None)}, (
+                panel.title
+            )
         case Kind.STAT:
             assert len(rows) == 1 and isinstance(rows[0][-1], int | float | None), panel.title
         case Kind.BAR:
@@ -72,17 +74,25 @@ def test_variables_offer_what_was_seen_in_the_shown_time(week: Store) -> None:
 
 def test_a_filter_keeps_only_its_own_rows(week: Store) -> None:
     safety = next(board for board in BOARDS if board.uid == "tidegauge-safety")
-    rates = {version: run(week, safety.panels[0], LAST_WEEK, {"prompt_version": version}).rows[0][-1] for version in ("v7", "v8")}
+    rates = {
+        version: run(week, safety.panels[0], LAST_WEEK, {"prompt_version": version}).rows[0][-1]
+        for version in ("v7", "v8")
+    }
     assert rates["v7"] < 0.05 < rates["v8"]
 
 
 def test_a_stretch_without_rows_is_zero_for_volumes_and_a_gap_for_rates() -> None:
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    rows = [{"time": noon, "series": "a", "value": 4}, {"time": noon + timedelta(minutes=4), "series": "a", "value": 2}]
+    rows = [{"time": noon + timedelta(minutes=minute), "series": "a", "value": 4} for minute in (0, 1, 2, 6)]
     volumes = fill_gaps(rows, 60, zero=True)
     rates = fill_gaps(rows, 60, zero=False)
-    assert [row["value"] for row in volumes] == [4, 0, 0, 0, 2]
-    assert [row["value"] for row in rates] == [4, None, None, 2]
+    assert [row["value"] for row in volumes] == [4, 4, 4, 0, 0, 0, 4]
+    assert [row["value"] for row in rates] == [4, 4, 4, None, None, 4]
+
+
+def test_a_daily_result_in_hourly_buckets_is_one_line_until_a_day_is_missing() -> None:
+    days = [{"time": END + timedelta(days=day), "series": "a", "value": 4} for day in (0, 1, 2, 3, 6)]
+    assert [row["value"] for row in fill_gaps(days, 3600, zero=False)] == [4, 4, 4, 4, None, None, 4]
 
 
 def test_a_change_of_series_is_no_gap() -> None:
@@ -91,6 +101,8 @@ def test_a_change_of_series_is_no_gap() -> None:
     assert fill_gaps(rows, 60, zero=True) == rows
 
 
-@pytest.mark.parametrize(("days", "minimum", "step"), [(1, 60, 600), (0.01, 60, 60), (1, 3600, 3600), (3650, 60, 2_592_000)])
+@pytest.mark.parametrize(
+    ("days", "minimum", "step"), [(1, 60, 600), (0.01, 60, 60), (1, 3600, 3600), (3650, 60, 2_592_000)]
+)
 def test_steps_keep_a_chart_at_about_150_points(days: float, minimum: int, step: int) -> None:
     assert step_for(Window(END - timedelta(days=days), END), minimum) == step

@@ -33,12 +33,9 @@ def sound() -> FlightsStream:
 
 
 @pytest.fixture
-def faulty(sound: FlightsStream, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> FlightsStream:
-    """The stream with the fault of the test's parameter, over the rows and the model that are there already."""
-    stream = FlightsStream.__new__(FlightsStream)
-    stream.__dict__.update(sound.__dict__, fault=parse_fault(request.param))
-    stream.__dict__.pop("later", None)
-    return stream
+def faulty(sound: FlightsStream, request: pytest.FixtureRequest) -> FlightsStream:
+    """The stream with the fault of the test's parameter."""
+    return sound.with_fault(parse_fault(request.param))
 
 
 def differing(one: pl.DataFrame, other: pl.DataFrame, column: str) -> pl.Series:
@@ -75,6 +72,17 @@ def test_lost_volume_takes_that_origins_flights_and_their_labels(sound: FlightsS
 
     assert faulty.later.equals(sound.later.filter(~gone))
     assert labels.isdisjoint(sound.later.filter(gone)["prediction_id"])
+
+
+def test_another_fault_leaves_the_first_stream_as_it_was(sound: FlightsStream) -> None:
+    before = sound.later
+
+    faulty = sound.with_fault(parse_fault(f"volume:JFK@{DAY}"))
+
+    assert faulty.later.height < before.height
+    assert faulty.with_fault(None).later.equals(before)
+    assert sound.fault is None
+    assert sound.later is before
 
 
 def with_fault(sound: FlightsStream, text: str) -> pl.DataFrame:

@@ -91,7 +91,7 @@ def test_performance_adds_up_over_carriers() -> None:
 def test_the_report_has_every_table_of_the_document() -> None:
     stream = FlightsStream(sample=0.05)
 
-    report = tables.everything(stream.fitted, stream.training, stream.later)
+    report = tables.everything(stream)
 
     headings = [line for line in report.splitlines() if line.startswith("### ")]
     assert headings == [line for line in DOCUMENT.splitlines() if line.startswith("### ")]

@@ -41,7 +41,7 @@ function measured(value, unit) {
   return unit === "tokens" ? `${figures(value)}` : figures(value);
 }
 
-const axisFormat = { share: ".0~%", USD: "$~g", s: "~g", tokens: "~s", count: "~s" };
+const axisFormat = { share: ".3~p", USD: "$~g", s: "~g", tokens: ",~r", count: ",~r" };
 const axisSuffix = { s: " s", "per second": "/s" };
 
 function layout(unit, more = {}) {
@@ -88,7 +88,7 @@ function timeseries(body, data) {
     const band = each.name === "low" || each.name === "high";
     const name = safe(short(each.base));
     const trace = {
-      x: each.x, y: each.y, name, type: "scatter", mode: each.x.length < 3 ? "markers+lines" : "lines", connectgaps: false,
+      x: each.x, y: each.y, name, type: "scatter", mode: !data.stacked && !band && each.x.length < 40 ? "lines+markers" : "lines", marker: { size: 4 }, connectgaps: false,
       line: { color: ink, width: band ? 0.8 : 1.8, dash: band ? "dot" : "solid" }, legendgroup: name, showlegend: !band,
       hovertemplate: `%{y:${format}}<extra>%{fullData.name}</extra>`,
     };
@@ -116,7 +116,7 @@ function heatmap(body, data) {
   const scale = [[0, colour("grid")], [0.33, colour("c6")], [1, colour("bad")]];
   const trace = {
     type: "heatmap", x: times, y: names.map((name) => safe(short(name, 36))), z: cells, zmin: 0, zmax: 3, colorscale: scale, xgap: 1, ygap: 1,
-    colorbar: { thickness: 10, outlinewidth: 0, tickvals: [0, 1, 2, 3], ticktext: ["0", "1×", "2×", "3×"] },
+    showscale: false, texttemplate: times.length <= 24 ? "%{z:.1f}" : "", textfont: { size: 11 },
     hovertemplate: "%{y}<br>%{x|%Y-%m-%d %H:%M}<br>%{z:.2f} × floor<extra></extra>",
   };
   const height = Math.max(160, 60 + names.length * 26);
@@ -135,7 +135,7 @@ const wholeUnit = { share: ["accuracy", "score", "low", "high", "refused_share",
 function cell(column, value, root) {
   const made = element("td");
   if (links[column] && value) {
-    const link = element("a", short(String(value), 13), "mono");
+    const link = element("a", column === "finding_id" ? "open" : String(value).slice(0, 12), "mono");
     link.href = `${root}/${links[column]}/${encodeURIComponent(value)}`;
     made.append(link);
   } else if (typeof value === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value)) {

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from tidegauge.app import Service
+from tidegauge.app import Service, enter_data_dir
 from tidegauge.clock import ReplayClock
 from tidegauge.collectors.sdk import Client, init
 from tidegauge.demo.assistant.stream import AssistantStream
@@ -26,7 +26,7 @@ from tidegauge.demo.inbox import Inbox
 from tidegauge.demo.screen import Screen
 from tidegauge.demo.settings import ASSISTANT, demo_settings
 
-DATA = Path("tidegauge-data") / "demo"
+DATA = Path("tidegauge-data").absolute() / "demo"
 START = datetime(2013, 4, 1, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)
 ASSISTANT_HOURS = 16
@@ -87,6 +87,7 @@ class Replay:
         settings = demo_settings(
             DATA, self._inbox.url, self._assistant.server.base_url, self._assistant.shift_at, light
         )
+        enter_data_dir(settings)
         self.service = Service(settings, clock=self.clock, manual=True)
         stack.callback(self.service.close)
         self._flights = FlightsStream(fault)

@@ -201,7 +201,8 @@ def _drift_line(each: Finding) -> str:
     )
     return (
         f"[yellow]drift[/yellow]  {each.window_end:%Y-%m-%d %H:%M}  {escape(each.subject)} "
-        f"[bold]{escape(each.feature)}[/bold] in {escape(str(_part(each)))}, since {since}: {each.detector} effect {size}, {sure}, n {each.n_current:,}"
+        f"[bold]{escape(each.feature)}[/bold] in {escape(str(_part(each)))}, since {since}: "
+        f"{each.detector} effect {size}, {sure}, n {each.n_current:,}"
     )
 
 

@@ -46,7 +46,11 @@ def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: dat
         detectors=Detectors(
             models=(
                 Watch(
-                    name=MODEL, reference=Reference(kind="training"), window_hours=7 * 24, step_hours=7 * 24, slices=SLICES
+                    name=MODEL,
+                    reference=Reference(kind="training"),
+                    window_hours=7 * 24,
+                    step_hours=7 * 24,
+                    slices=SLICES,
                 ),
             ),
             services=(

@@ -1,0 +1,212 @@
+"""Named metrics against hand-made rows: values, intervals, slices, and what happens when there is nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tidegauge.errors import ConfigError
+from tidegauge.metrics import METRICS, Observation, observe, wilson
+from tidegauge.metrics.query import choose, statement
+from tidegauge.model import Window
+from tidegauge.store import Store
+
+END = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = Window(END - timedelta(hours=1), END)
+AT = END - timedelta(minutes=5)
+
+
+def one(store: Store, metric: str, window: Window = HOUR, **where: str) -> Observation:
+    (found,) = observe(store, METRICS[metric], [], window, where)
+    return found
+
+
+def llm(store: Store, *rows: dict[str, Any], at: datetime = AT) -> None:
+    base = {
+        "timestamp": at, "service": "shop", "kind": "llm", "name": "", "prompt_version": "", "refused": False,
+        "blocked": False,
+        "error_type": "", "duration_s": 1.0, "time_to_first_token_s": None, "input_tokens": 0, "output_tokens": 0,
+        "cache_read_tokens": 0, "cost_usd": 0.0, "slices": {}, "versions": {},
+    }  # fmt: skip
+    store.insert("llm_calls", [base | row for row in rows])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_gives_nothing_and_not_zero_for_an_empty_window(store: Store, name: str) -> None:
+    assert observe(store, METRICS[name], [], HOUR) == []
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_runs_by_and_where_for_each_of_its_dimensions(store: Store, name: str) -> None:
+    hostile = "') OR 1=1 -- ` \0"
+    odd = Window(HOUR.start + timedelta(seconds=1), HOUR.end)
+
+    for dimension in METRICS[name].dimensions:
+        each = dimension.replace("*", "it's `odd`")
+        assert observe(store, METRICS[name], [each], HOUR, {each: hostile}) == []
+        assert observe(store, METRICS[name], [each], odd) == []
+
+
+def test_a_rate_comes_with_its_wilson_interval_and_per_slice(store: Store) -> None:
+    llm(store, *({"refused": i < 8, "prompt_version": "v2"} for i in range(100)), {"prompt_version": "v1"})
+
+    found = observe(store, METRICS["refusal_rate"], ["service", "prompt_version"], HOUR)
+
+    assert [each.labels["prompt_version"] for each in found] == ["v2", "v1"]
+    assert (found[0].value, found[0].samples) == (0.08, 100)
+    assert (found[0].low, found[0].high) == pytest.approx((0.0411, 0.1500), abs=1e-4)
+
+
+def test_the_rollup_and_the_rows_agree(store: Store, rng: np.random.Generator) -> None:
+    llm(store, *({"refused": bool(rng.random() < 0.3), "error_type": "e" if rng.random() < 0.2 else "",
+                  "duration_s": float(rng.exponential()), "cost_usd": float(rng.random()), "slices": {"x": "y"},
+                  "input_tokens": int(rng.integers(1, 99)), "cache_read_tokens": 1} for _ in range(500)))  # fmt: skip
+
+    for name, metric in METRICS.items():
+        if len(metric.sources) == 2:
+            fast, slow = (observe(store, metric, [], HOUR, where) for where in ({}, {"slice.x": "y"}))
+            assert [each.samples for each in fast] == [each.samples for each in slow], name
+            assert [each.value for each in fast] == pytest.approx([each.value for each in slow], rel=1e-2), name
+
+
+def test_rates_read_the_rollup_and_slices_or_odd_windows_the_rows() -> None:
+    odd = Window(HOUR.start, HOUR.end + timedelta(seconds=1))
+
+    assert choose(METRICS["refusal_rate"], ["service"], HOUR).name == "llm_calls_1m"
+    assert choose(METRICS["refusal_rate"], ["slice.carrier"], HOUR).name == "llm_calls"
+    assert choose(METRICS["refusal_rate"], ["service"], odd).name == "llm_calls"
+
+
+def test_names_from_outside_travel_as_parameters_only() -> None:
+    sql, params = statement(METRICS["refusal_rate"], ["slice.x'); DROP"], HOUR, {"version.y`": "z--"})
+
+    assert "DROP" not in sql
+    assert "`" not in sql
+    assert {"x'); DROP", "y`", "z--"} <= set(map(str, params.values()))
+
+
+def test_an_unknown_dimension_is_refused_with_those_there_are(store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"planet; there are service, kind, name"):
+        observe(store, METRICS["refusal_rate"], ["planet"], HOUR)
+
+
+def test_the_window_is_half_open(store: Store) -> None:
+    llm(store, {}, at=HOUR.start)
+    llm(store, {}, at=HOUR.end)
+
+    assert one(store, "llm_requests").value == 1
+
+
+def test_tokens_cost_and_cache_are_sums_over_the_window(store: Store) -> None:
+    llm(store, *[{"input_tokens": 100, "output_tokens": 20, "cache_read_tokens": 25, "cost_usd": 0.5}] * 6)
+
+    assert one(store, "tokens_per_minute").value == pytest.approx(12.0)
+    assert one(store, "cost_usd").value == pytest.approx(3.0)
+    assert one(store, "cost_per_request").value == pytest.approx(0.5)
+    assert one(store, "cache_hit_share").value == pytest.approx(0.25)
+
+
+def test_quality_weighs_every_judgement_by_one_over_its_inclusion_probability(store: Store) -> None:
+    scores = [(1.0, 0.1), (0.0, 0.5), (0.5, 0.1), (None, 0.1), (float("nan"), 0.1)]
+    store.insert("scores", [
+        {"timestamp": AT, "name": "faithfulness", "score": score, "inclusion_probability": p} for score, p in scores
+    ])  # fmt: skip
+
+    found = one(store, "quality_score", name="faithfulness")
+
+    assert found.value == pytest.approx((10 * 1 + 2 * 0 + 10 * 0.5) / 22)
+    assert found.samples == 3
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < (found.value or 0) < found.high
+
+
+def test_the_weighted_interval_covers_the_mean_of_all_traffic(store: Store, rng: np.random.Generator) -> None:
+    truth = np.concatenate([rng.binomial(1, 0.9, 4000), rng.binomial(1, 0.4, 1000)]).astype(float)
+    rate = np.concatenate([np.full(4000, 0.05), np.full(1000, 0.4)])  # looks harder where trouble is likely
+    runs = 40
+    for run in range(runs):
+        chosen = rng.random(5000) < rate
+        store.insert("scores", [
+            {"timestamp": AT, "name": f"run{run}", "score": float(y), "inclusion_probability": float(p)}
+            for y, p in zip(truth[chosen], rate[chosen], strict=True)
+        ])  # fmt: skip
+
+    found = observe(store, METRICS["quality_score"], ["name"], HOUR)
+
+    covered = sum((each.low or 9) <= truth.mean() <= (each.high or -9) for each in found)
+    assert len(found) == runs
+    assert covered >= 32  # binomial(40, 0.95) is below 32 in 1 of 20,000 runs; the unweighted mean is never inside
+
+
+def test_drift_counts_the_latest_evaluation_only_and_names_the_largest(store: Store) -> None:
+    def finding(feature: str, hours: int, verdict: str, effect: float | None) -> dict[str, Any]:
+        return {
+            "evaluated_at": END, "finding_id": feature, "subject": "flights", "feature": feature, "detector": "psi",
+            "window_end": END - timedelta(hours=hours), "verdict": verdict, "effect": effect, "effect_floor": 0.1,
+            "since": END - timedelta(hours=30),
+        }  # fmt: skip
+
+    rows = [
+        finding("a", 25, "drift", 0.9), finding("a", 1, "stable", 0.01), finding("b", 1, "drift", 0.3),
+        finding("c", 1, "drift", 0.5), finding("d", 25, "drift", 0.9), finding("d", 1, "undetermined", None),
+    ]  # fmt: skip
+    store.insert("findings", rows)
+    two_days = Window(END - timedelta(days=2), END)
+
+    (found,) = observe(store, METRICS["drift_findings"], ["subject"], two_days)
+
+    assert (found.value, found.samples) == (2, 3)
+    assert found.note.startswith("c by psi: effect 0.5, since 2026-02-28 06:00; b by psi")
+    assert one(store, "undetermined_share", two_days).value == 0.25
+
+
+def test_accuracy_counts_labelled_predictions_at_their_prediction_time(store: Store) -> None:
+    store.insert("predictions", [
+        {"timestamp": AT, "prediction_id": str(i), "model": "flights", "value": "1", "score": 0.5} for i in range(10)
+    ])  # fmt: skip
+    store.insert("labels", [
+        {"timestamp": END + timedelta(days=1), "prediction_id": str(i), "model": "flights",
+         "value": "1.0" if i < 6 else "0", "number": 1.0 if i < 6 else 0.0} for i in range(8)
+    ])  # fmt: skip
+
+    assert (one(store, "accuracy").value, one(store, "accuracy").samples) == (0.75, 8)
+    assert one(store, "error_rate").value == 0.25
+    assert one(store, "mean_absolute_error").value == 0.25
+    assert one(store, "label_lag").value == pytest.approx(86_700, rel=1e-3)
+
+
+def test_thumbs_down_counts_thumbs_only(store: Store) -> None:
+    rows = [("thumbs", -1.0), ("thumbs", 1.0), ("thumbs", 1.0), ("csat", -1.0)]
+    store.insert("feedback", [{"timestamp": AT, "kind": kind, "score": score} for kind, score in rows])
+
+    assert one(store, "thumbs_down_rate").value == pytest.approx(1 / 3)
+
+
+def test_more_combinations_than_the_limit_keep_those_with_most_samples(store: Store) -> None:
+    llm(store, *({"service": f"s{i}"} for i in range(20)), {"service": "big"}, {"service": "big"})
+
+    found = observe(store, METRICS["llm_requests"], ["service"], HOUR, max_series=5)
+
+    assert len(found) == 5
+    assert found[0].labels == {"service": "big"}
+
+
+def test_wilson_is_exact_at_its_ends_and_refuses_the_impossible() -> None:
+    assert wilson(0, 50)[0] == 0.0
+    assert wilson(50, 50)[1] == 1.0
+    for hits, samples in ((1, 0), (-1, 5), (6, 5)):
+        with pytest.raises(ValueError, match="wilson needs"):
+            wilson(hits, samples)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.5])
+def test_the_wilson_interval_covers_the_true_rate(rng: np.random.Generator, rate: float) -> None:
+    hits = rng.binomial(200, rate, 4000)
+
+    covered = np.mean([low <= rate <= high for low, high in (wilson(int(each), 200) for each in hits)])
+
+    assert covered > 0.92

@@ -1,0 +1,159 @@
+"""The receiver in front of each transport, so that one suite holds both to the same behaviour."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tidegauge.collectors.direct import DirectTransport
+from tidegauge.collectors.kafka import KafkaTransport, Sink
+from tidegauge.collectors.receiver import ReceiverServer
+from tidegauge.collectors.receiver.grpc import SERVICES
+from tidegauge.config import Direct, Kafka, Receiver
+from tidegauge.model import Export, Signal, Transport
+from tidegauge.store import Store
+
+if TYPE_CHECKING:
+    from broker import KafkaBroker
+
+sys.path.append(str(Path(__file__).parent))
+
+BODY_LIMIT = 4 * 2**20
+PROTOBUF = "application/x-protobuf"
+
+
+@dataclass
+class Pipeline:
+    """A receiver and what stands behind it."""
+
+    server: ReceiverServer
+    transport: Transport
+    store: Store
+    client: httpx.Client
+
+    def post(
+        self, signal: str, body: bytes, kind: str = PROTOBUF, encoding: str = "", **options: Any
+    ) -> httpx.Response:
+        """One OTLP/HTTP request."""
+        headers = {"content-type": kind} | ({"content-encoding": encoding} if encoding else {})
+        return self.client.post(f"{self.server.http_url}/v1/{signal}", content=body, headers=headers, **options)
+
+    def call(self, signal: str, body: bytes, timeout: float = 60, **options: Any) -> None:
+        """One OTLP/gRPC request; raises grpc.RpcError."""
+        with grpc.insecure_channel(self.server.grpc_url.removeprefix("http://")) as channel:
+            method = channel.unary_unary(f"/{SERVICES[Signal[signal.upper()]]}/Export")
+            method(body, timeout=timeout, **options)
+
+    def flush(self) -> None:
+        """Wait until all that was answered with success can be queried."""
+        self.transport.flush(60)
+
+    def count(self, table: str) -> int:
+        return int(self.store.value(f"SELECT count() FROM {table}"))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One of the receiver's own metrics, as it publishes it."""
+        text = self.client.get(f"{self.server.http_url}/metrics").text
+        samples = (each for family in text_string_to_metric_families(text) for each in family.samples)
+        return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+
+
+@contextmanager
+def receiving(transport: Transport, store: Store, **settings: Any) -> Iterator[Pipeline]:
+    """A receiver on free ports in front of ``transport``."""
+    limits: Mapping[str, Any] = {"http_port": 0, "grpc_port": 0, "max_body_bytes": BODY_LIMIT}
+    server = ReceiverServer(transport, Receiver(**limits | settings))
+    try:
+        with httpx.Client(verify=False, trust_env=False, timeout=60) as client:
+            yield Pipeline(server, transport, store, client)
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=["direct", pytest.param("kafka", marks=pytest.mark.kafka)])
+def pipeline(request: pytest.FixtureRequest, store: Store) -> Iterator[Pipeline]:
+    """The receiver in front of each transport; every test that takes it runs on both."""
+    transport: Transport = request.getfixturevalue(f"_{request.param}_transport")
+    with receiving(transport, store) as ready:
+        yield ready
+
+
+@pytest.fixture
+def direct(_direct_transport: Transport, store: Store) -> Iterator[Pipeline]:
+    """The receiver in front of ClickHouse, for what does not depend on the transport."""
+    with receiving(_direct_transport, store) as ready:
+        yield ready
+
+
+@pytest.fixture
+def _direct_transport(_store: Store) -> Iterator[Transport]:
+    transport = DirectTransport(_store, Direct(flush_after_s=0.02))
+    yield transport
+    transport.close(10)
+
+
+@pytest.fixture(scope="session")
+def _kafka_transport(_store: Store, kafka_broker: KafkaBroker) -> Iterator[Transport]:
+    settings = Kafka(bootstrap_servers=(kafka_broker.bootstrap,), flush_after_s=0.05, partitions=2)
+    transport = KafkaTransport(settings)
+    sink = Sink(_store, settings)
+    worker = threading.Thread(target=sink.run)
+    worker.start()
+    yield transport
+    sink.stop()
+    worker.join(30)
+    sink.close()
+    transport.close(10)
+
+
+class HeldTransport:
+    """Takes everything and resolves nothing until it is told."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Export, Future[None]]] = []
+
+    def submit(self, export: Export) -> Future[None]:
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()
+        self.taken.append((export, done))
+        return done
+
+    def settle(self, error: Exception | None = None) -> None:
+        for _, done in self.taken:
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+        self.taken.clear()
+
+    def flush(self, timeout_s: float) -> None:
+        self.settle()
+
+    def close(self, timeout_s: float) -> None:
+        self.settle()
+
+
+Receiving = Callable[..., Any]
+
+
+@pytest.fixture(name="receiving")
+def _receiving(store: Store) -> Receiving:
+    """A context manager: a receiver in front of a transport of the test's own."""
+    return lambda transport, **settings: receiving(transport, store, **settings)
+
+
+@pytest.fixture
+def held() -> HeldTransport:
+    """A transport in which everything stays under way."""
+    return HeldTransport()

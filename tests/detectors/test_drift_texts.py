@@ -1,0 +1,176 @@
+"""Drift of texts, with a small embedder that hashes words: what is on topic lies together."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import zlib
+from collections.abc import Sequence
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from drift_stream import day, one
+from numpy.typing import NDArray
+
+from tidegauge.config import Detectors, Reference, Watch
+from tidegauge.detectors.embedding import load_embedder
+from tidegauge.detectors.embedding.witness import grown_terms
+from tidegauge.detectors.finding import Finding
+from tidegauge.detectors.runner import DetectorLoop
+from tidegauge.errors import ConfigError, MissingExtra
+from tidegauge.store import Store
+
+ORDERS = ("where", "order", "parcel", "delivery", "track", "status", "late", "arrive", "shop", "today")
+REFUNDS = ("refund", "money", "cancel", "charged", "twice", "bank", "angry", "return", "card", "complain")
+WATCH = Watch(reference=Reference(kind="trailing", days=3, gap_days=0), slices=("tier",))
+
+
+class Hashed:
+    """A bag of words in 32 places, and a record of what it was asked."""
+
+    name = "hashed-words"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.asked += texts
+        rows = np.zeros((len(texts), 32), dtype=np.float32)
+        for at, text in enumerate(texts):
+            for word in text.split():
+                rows[at, zlib.crc32(word.encode()) % 32] += 1
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def calls(
+    store: Store, number: int, share: float = 0.0, count: int = 200, silent: bool = False, tier: str = ""
+) -> None:
+    """Calls of one day; ``share`` of them (in ``tier``, or everywhere) are about refunds, the others about orders."""
+    rng = np.random.default_rng([number, 1])
+    rows = []
+    for at in range(count):
+        here = ("free", "paid")[at % 2]
+        words = REFUNDS if rng.random() < share and tier in ("", here) else ORDERS
+        rows.append(
+            {
+                "timestamp": day(number) + timedelta(seconds=at * 86_400 / count),
+                "trace_id": f"{number}-{at}",
+                "span_id": f"{at}",
+                "service": "assistant",
+                "kind": "llm",
+                "input": "" if silent else " ".join(rng.choice(words, 6)),
+                "slices": {"tier": here},
+            }
+        )
+    store.insert("llm_calls", rows)
+
+
+def loop(store: Store, embedder: Hashed | None, **changes: object) -> DetectorLoop:
+    return DetectorLoop(store, Detectors(services=(WATCH,)).model_copy(update=changes), embedder)
+
+
+def last(findings: Sequence[Finding]) -> list[Finding]:
+    return [each for each in findings if each.window_end == max(other.window_end for other in findings)]
+
+
+def test_a_new_topic_is_drift_with_examples_and_the_words_that_grew(store: Store) -> None:
+    for number in range(4):
+        calls(store, number, share=0.0 if number < 3 else 0.3)
+    found = one(last(loop(store, Hashed()).run(day(4.1))), "input", "mmd")
+    evidence = json.loads(found.evidence)
+    assert (found.subject, found.verdict, found.since) == ("assistant", "drift", day(3))
+    assert all(set(text.split()) <= set(REFUNDS) for text in evidence["examples"])
+    assert {term["term"] for term in evidence["terms"]} <= set(REFUNDS)
+    assert len(evidence["terms"]) >= 5
+
+
+def test_the_same_topics_are_stable(store: Store) -> None:
+    for number in range(5):
+        calls(store, number)
+    findings = loop(store, Hashed()).run(day(5.1))
+    assert [each.verdict for each in last(findings) if not each.slice] == ["stable"]
+
+
+def test_a_topic_that_is_new_in_one_slice_is_found_there(store: Store) -> None:
+    for number in range(4):
+        calls(store, number, share=0.0 if number < 3 else 0.3, tier="paid")
+    findings = last(loop(store, Hashed()).run(day(4.1)))
+    assert {each.slice for each in findings if each.verdict == "drift" and each.slice} == {"paid"}
+
+
+def test_a_text_is_embedded_once_also_after_a_restart(store: Store) -> None:
+    for number in range(3):
+        calls(store, number)
+    first, second = Hashed(), Hashed()
+    loop(store, first).run(day(2.1))
+    loop(store, second).run(day(3.1))
+    asked = first.asked + second.asked
+    assert len(asked) == len(set(asked)) == store.value("SELECT count() AS n FROM embeddings")
+    assert second.asked, "the third day has texts of its own"
+    assert loop(store, second).run(day(3.1)) == []
+
+
+def test_no_more_texts_are_embedded_per_window_than_stated(store: Store) -> None:
+    for number in range(2):
+        calls(store, number)
+    embedder = Hashed()
+    found = one(last(loop(store, embedder, max_texts=60).run(day(2.1))), "input", "mmd")
+    assert len(embedder.asked) <= 120
+    assert (found.n_reference, found.n_current) == (60, 60)
+    assert "60 of 200 texts" in found.reason
+
+
+def test_without_an_embedder_each_window_is_undetermined_once_and_says_what_to_install(store: Store) -> None:
+    calls(store, 0)
+    calls(store, 1)
+    findings = loop(store, None).run(day(2.1))
+    assert [(each.feature, each.detector, each.verdict) for each in findings] == [("input", "mmd", "undetermined")] * 2
+    assert "pip install 'tidegauge[embeddings]'" in findings[0].reason
+    assert loop(store, None).run(day(2.1)) == []
+
+
+def test_where_embedding_is_off_nothing_is_said(store: Store) -> None:
+    calls(store, 0)
+    assert DetectorLoop(store, Detectors(services=(WATCH,), embedder="off")).run(day(1.1)) == []
+
+
+def test_calls_that_recorded_no_input_are_undetermined(store: Store) -> None:
+    calls(store, 0, silent=True)
+    (found,) = loop(store, Hashed()).run(day(1.1))
+    assert found.reason.startswith("none of the 200 calls recorded its input")
+
+
+def test_too_few_texts_are_undetermined(store: Store) -> None:
+    calls(store, 0)
+    calls(store, 1, count=20)
+    (found,) = last(loop(store, Hashed()).run(day(2.1)))
+    assert (found.verdict, found.n_current) == ("undetermined", 20)
+
+
+def test_a_word_counts_once_a_text_and_only_if_it_grew() -> None:
+    grown = grown_terms(["order late"] * 20, ["order refund refund"] * 10 + ["order late"] * 10)
+    assert grown == [{"term": "refund", "reference": 0.0, "current": 0.5}]
+
+
+def test_off_and_auto_without_the_packages_load_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegauge.detectors.embedding.sentence_transformers.find_spec", lambda _: None)
+    assert load_embedder(Detectors(embedder="off")) is None
+    assert load_embedder(Detectors(embedder="auto")) is None
+    with pytest.raises(MissingExtra, match=r"tidegauge\[embeddings\]"):
+        load_embedder(Detectors(embedder="sentence-transformers"))
+
+
+@pytest.mark.embeddings
+@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is None, reason="needs the embeddings extra")
+@pytest.mark.filterwarnings("default")
+def test_the_packaged_model_puts_like_texts_together() -> None:
+    embedder = load_embedder(Detectors(embedder="sentence-transformers"))
+    assert embedder
+    vectors = embedder.encode(["I want my money back", "please refund me", "the weather in Paris"])
+    assert vectors.shape == (3, 384)
+    assert vectors.dtype == np.float32
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-4)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+    with pytest.raises(ConfigError, match="embedding_model"):
+        load_embedder(Detectors(embedder="sentence-transformers", embedding_model="/nowhere/at/all"))
