@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import zstandard
 
 from tidegauge.errors import InvalidPayload, TidegaugeError
 
 ZSTD_WINDOW = 8 * 2**20  # the largest that Content-Encoding: zstd may ask for (RFC 9659)
+OUTPUT_STEP = 2**20
+ZLIB_STEP = 2**16
 ZSTD_STEP = 256  # bytes of input at a time: not more than 8 MiB of output, for 4 bytes may stand for 128 KiB
 ENCODINGS = ("gzip", "deflate", "zstd", "identity")
 
@@ -39,42 +41,39 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
         return body
     if encoding not in ENCODINGS:
         raise InvalidPayload(f"Content-Encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
+    plain = bytearray()
     try:
-        plain = _inflate(body, encoding, limit)
+        for part in _parts(body, encoding):
+            plain += part
+            if len(plain) > limit:
+                raise TooLarge(f"the request is larger than {limit} bytes when decompressed; send smaller batches")
     except (zlib.error, zstandard.ZstdError, EOFError) as error:
         raise InvalidPayload(f"the body is not {encoding}: {error}") from error
-    if len(plain) > limit:
-        raise TooLarge(f"the request is larger than {limit} bytes when decompressed; send smaller batches")
-    return plain
-
-
-def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """All members or frames of ``body``, one after the other; it stops soon after ``limit`` bytes."""
-    plain = bytearray()
-    while body and len(plain) <= limit:
-        parts = _zstd(body) if encoding == "zstd" else _zlib(body, limit + 1)
-        for part, rest in parts:
-            plain += part
-            body = rest
-            if len(plain) > limit:
-                break
     return bytes(plain)
 
 
-def _zlib(body: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
+def _parts(body: bytes, encoding: str) -> Iterator[bytes]:
+    """The members or frames of ``body``, one after the other, in parts of not more than some megabytes."""
+    while body:
+        body = yield from (_zstd(body) if encoding == "zstd" else _zlib(body))
+
+
+def _zlib(body: bytes) -> Generator[bytes, None, bytes]:
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, told by its header
-    plain = decoder.decompress(body, limit)
-    if not decoder.eof and len(plain) < limit:
-        raise EOFError("it ends too early")
-    yield plain, decoder.unused_data
+    for at in range(0, len(body), ZLIB_STEP):
+        data = body[at : at + ZLIB_STEP]
+        while data and not decoder.eof:
+            yield decoder.decompress(data, OUTPUT_STEP)
+            data = decoder.unconsumed_tail
+        if decoder.eof:
+            return decoder.unused_data + body[at + ZLIB_STEP :]
+    raise EOFError("it ends too early")
 
 
-def _zstd(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _zstd(body: bytes) -> Generator[bytes, None, bytes]:
     decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
     for at in range(0, len(body), ZSTD_STEP):
-        step = body[at : at + ZSTD_STEP]
-        yield decoder.decompress(step), b""
+        yield decoder.decompress(body[at : at + ZSTD_STEP])
         if decoder.eof:
-            yield b"", decoder.unused_data + body[at + ZSTD_STEP :]
-            return
+            return decoder.unused_data + body[at + ZSTD_STEP :]
     raise EOFError("it ends too early")

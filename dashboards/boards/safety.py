@@ -17,7 +17,14 @@ def _refusals(title: str, column: str) -> Panel:
     toFloat64(sum(calls)) AS n
   {LLM_MINUTES} GROUP BY time, series)
 ORDER BY time"""
-    return Panel(title, sql, Unit.SHARE, Kind.TIMESERIES, "Refused share of LLM calls, with its 95 % Wilson interval.")
+    return Panel(
+        title,
+        sql,
+        Unit.SHARE,
+        Kind.TIMESERIES,
+        "Refused share of LLM calls, with its 95 % Wilson interval.",
+        min_step_s=3600,
+    )
 
 
 SAFETY = Board(

@@ -177,7 +177,7 @@ def model_page(request: Request) -> Response:
     """One model."""
     store, name = store_of(request), request.path_params["name"]
     shown = range_of(request, 60 * 24)
-    rows = models.versions(store, name)
+    rows = models.versions(store, name, shown.window)
     found = [row for row in overview.latest_findings(store, shown.window.end) if row["subject"] == name]
     if not rows and not found:
         raise HTTPException(404, "No prediction of this model has been stored.")
@@ -190,5 +190,5 @@ def model_page(request: Request) -> Response:
         drifts=overview.open_drifts(found),
         tests=len(found),
         deployments=models.deployments(store, name),
-        lineage=models.lineage(store, name),
+        lineage=models.lineage(store, name, shown.window),
     )

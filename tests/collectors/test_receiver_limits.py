@@ -140,7 +140,7 @@ def _peak_bytes(reset: bool = False) -> int:
 
 def test_beyond_what_may_be_under_way_a_request_is_asked_to_come_again(receiving: Any, held: HeldTransport) -> None:
     bodies = [predictions([f"{part}-{number}" for number in range(100)], "m") for part in range(12)]
-    with receiving(held, max_pending_bytes=len(bodies[0]) * 10 + 9 * 10) as pipeline, ThreadPoolExecutor(10) as pool:
+    with receiving(held, max_pending_bytes=len(bodies[0]) * 10) as pipeline, ThreadPoolExecutor(10) as pool:
         waiting = [pool.submit(pipeline.post, "logs", body) for body in bodies[:10]]
         _until(lambda: len(held.taken) == 10)
         assert pipeline.metric("tidegauge_pending_bytes") == sum(map(len, bodies[:10]))

@@ -31,11 +31,17 @@ def address(week: Store) -> Iterator[str]:
         yield url
 
 
+def logged(browser: Chrome) -> list[str]:
+    """Errors and warnings on the console since it was last asked."""
+    entries = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    return [each["message"] for each in entries if each["level"] in ("SEVERE", "WARNING")]
+
+
 def opened(browser: Chrome, address: str, width: int = 1280) -> None:
     """Open ``address`` in a window high enough that every panel is drawn, and wait for that."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    browser.get_log("browser")
+    logged(browser)
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 6000, "deviceScaleFactor": 1, "mobile": False}
     )
@@ -44,8 +50,14 @@ def opened(browser: Chrome, address: str, width: int = 1280) -> None:
 
 
 def assert_calm(browser: Chrome) -> None:
-    assert [each for each in browser.get_log("browser") if each["level"] in ("SEVERE", "WARNING")] == []
+    assert logged(browser) == []
     assert browser.execute_script("return window.pwned") is None
+
+
+def test_the_console_is_really_read(browser: Chrome, address: str) -> None:
+    opened(browser, address)
+    browser.execute_script("document.body.setAttribute('style', 'color: red')")
+    assert any("Content Security Policy" in each for each in logged(browser))
 
 
 def test_the_overview_has_the_alerts_and_the_drift_table(browser: Chrome, address: str) -> None:
@@ -77,7 +89,8 @@ def test_a_trace_is_a_waterfall_whose_spans_open(browser: Chrome, address: str) 
     spans = browser.find_elements("css selector", "#waterfall > .span")
     assert len(spans) == 3 and "failed" in (spans[1].get_attribute("class") or "")
     bars = [
-        float(each.get_attribute("width").rstrip("%")) for each in browser.find_elements("css selector", "rect.fill")
+        float((each.get_attribute("width") or "").rstrip("%"))
+        for each in browser.find_elements("css selector", "rect.fill")
     ]
     assert bars[0] > bars[1] > bars[2] > 0
     spans[1].find_element("css selector", "summary").click()

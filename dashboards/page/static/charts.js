@@ -132,7 +132,7 @@ function stat(body, data) {
 const links = { trace_id: "traces", finding_id: "drift" };
 const wholeUnit = { share: ["accuracy", "score", "low", "high", "refused_share", "success"], USD: ["cost", "per_request"] };
 
-function cell(column, value, root) {
+function cell(column, value, root, numeric) {
   const made = element("td");
   if (links[column] && value) {
     const link = element("a", column === "finding_id" ? "open" : String(value).slice(0, 12), "mono");
@@ -150,6 +150,7 @@ function cell(column, value, root) {
     made.textContent = wholeUnit.USD.includes(column) ? `$${figures(value)}` : figures(value, 4);
     made.className = "num";
   } else {
+    if (numeric) made.className = "num";
     made.textContent = value === null || value === "" ? DASH : short(typeof value === "object" ? JSON.stringify(value) : String(value), 300);
   }
   return made;
@@ -163,7 +164,7 @@ function table(body, data, root) {
   data.columns.forEach((name, index) => head.append(element("th", titles[name] || name.replaceAll("_", " "), numeric[index] ? "num" : "")));
   for (const row of data.rows) {
     const line = element("tr");
-    row.forEach((value, index) => line.append(cell(data.columns[index], value, root)));
+    row.forEach((value, index) => line.append(cell(data.columns[index], value, root, numeric[index])));
     rows.append(line);
   }
   const top = element("thead");

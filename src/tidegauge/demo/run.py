@@ -20,6 +20,7 @@ from tidegauge.app import Service, enter_data_dir
 from tidegauge.clock import ReplayClock
 from tidegauge.collectors.sdk import Client, init
 from tidegauge.demo.assistant.stream import AssistantStream
+from tidegauge.demo.flights.data import LAST_TRAINING_DAY, day_end
 from tidegauge.demo.flights.faults import CHOICES, Fault, parse_fault
 from tidegauge.demo.flights.stream import Day, FlightsStream
 from tidegauge.demo.inbox import Inbox
@@ -161,8 +162,8 @@ class Replay:
 
 
 def _assistant_start(days: int) -> datetime:
-    last = START + timedelta(days=days)
-    return last - timedelta(hours=ASSISTANT_HOURS)
+    """So that the assistant's traffic ends with the last day of flights."""
+    return day_end(LAST_TRAINING_DAY + timedelta(days=days)) - timedelta(hours=ASSISTANT_HOURS)
 
 
 def _until_interrupted() -> None:
