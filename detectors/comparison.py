@@ -16,6 +16,7 @@ from tidegauge.detectors.statistics import (
     NumericBins,
     Outcome,
     Result,
+    Undetermined,
     chi_squared,
     jensen_shannon,
     kl,
@@ -35,8 +36,30 @@ from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice
 
 Compute: TypeAlias = Callable[[], Outcome]
+LEAST_VALUES = 30
+"""Finite values on each side for KS, Wasserstein and the mean."""
 ERROR_FLOOR = 0.02
 """Two points of accuracy: what a gate in front of a deployment refuses, too."""
+
+
+def about_numeric(
+    feature: str, part: Slice, bins: NumericBins, reference: NumericPart, current: NumericPart
+) -> list[Hypothesis]:
+    """All that is asked about a numeric feature; of one without a value only that they are missing."""
+    if not len(current.ordered) + current.non_finite:
+        return compare_missing(feature, part, reference, current)
+    means = compare_mean(feature, part, reference, current) if feature in ("score", "error") else []
+    return compare_numeric(feature, part, bins, reference, current) + means
+
+
+def about_categorical(
+    feature: str, part: Slice, reference: CategoryPart, current: CategoryPart
+) -> list[Hypothesis]:
+    """All that is asked about a categorical feature; of the errors of a classifier, how many there are."""
+    if feature == "error":
+        return compare_error(part, reference, current)
+    compare = compare_categorical if current.counts else compare_missing
+    return compare(feature, part, reference, current)
 
 
 def compare_numeric(
@@ -50,7 +73,7 @@ def compare_numeric(
     evidence = partial(_evidence, lambda: numeric_labels(bins), *counts)
     moved: Compute = partial(_wasserstein, reference, current)
     followers: tuple[tuple[str, Compute], ...] = (("wasserstein", moved),)
-    ranks = ks(reference.ordered, current.ordered, reference_sorted=True)
+    ranks = _too_few("ks", reference, current) or ks(reference.ordered, current.ordered, reference_sorted=True)
     return [
         Hypothesis(feature, part, "psi", psi(*counts), _binned(*counts), evidence),
         Hypothesis(feature, part, "ks", ranks, () if part == ALL else followers),
@@ -107,7 +130,8 @@ def _too_small(reference_hits: int, n: int, current_hits: int, m: int) -> Outcom
 
 def compare_mean(feature: str, part: Slice, reference: NumericPart, current: NumericPart) -> list[Hypothesis]:
     """The mean of a score, which is what people read."""
-    return [Hypothesis(feature, part, "mean_shift", mean_shift(reference.ordered, current.ordered))]
+    outcome = _too_few("mean_shift", reference, current) or mean_shift(reference.ordered, current.ordered)
+    return [Hypothesis(feature, part, "mean_shift", outcome)]
 
 
 def compare_error(part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
@@ -139,7 +163,14 @@ def _counts(reference: CategoryPart, current: CategoryPart) -> tuple[IntArray, I
 
 
 def _wasserstein(reference: NumericPart, current: NumericPart) -> Outcome:
-    return wasserstein(reference.ordered, current.ordered, reference_sorted=True)
+    too_few = _too_few("wasserstein", reference, current)
+    return too_few or wasserstein(reference.ordered, current.ordered, reference_sorted=True)
+
+
+def _too_few(method: str, reference: NumericPart, current: NumericPart) -> Undetermined | None:
+    """Distances and means of a handful of values say where those values happened to lie."""
+    sizes = len(reference.ordered), len(current.ordered)
+    return Undetermined(method, f"fewer than {LEAST_VALUES} values", *sizes) if min(sizes) < LEAST_VALUES else None
 
 
 def _compare_non_finite(feature: str, part: Slice, reference: NumericPart, current: NumericPart) -> list[Hypothesis]:

@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from tidegauge.config import Watch
-from tidegauge.detectors.comparison import compare_categorical, compare_mean, compare_missing, compare_numeric
+from tidegauge.detectors.comparison import about_categorical, about_numeric
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.statistics import Undetermined, volume
@@ -98,23 +98,13 @@ def about_feature(name: str, reference: Profile, current: Profile, parts: Sequen
         yield from (_numeric if numeric else _categorical)(name, part, reference, current)
 
 
-def _numeric(name: str, part: Slice, reference: Profile, current: Profile) -> Iterator[Hypothesis]:
+def _numeric(name: str, part: Slice, reference: Profile, current: Profile) -> list[Hypothesis]:
     bins = reference.bins(name)
-    before, now = reference.numeric(name, part, bins), current.numeric(name, part, bins)
-    if not len(now.ordered) + now.non_finite:
-        yield from compare_missing(name, part, before, now)
-        return
-    yield from compare_numeric(name, part, bins, before, now)
-    if name in ("score", "error"):
-        yield from compare_mean(name, part, before, now)
+    return about_numeric(name, part, bins, reference.numeric(name, part, bins), current.numeric(name, part, bins))
 
 
-def _categorical(name: str, part: Slice, reference: Profile, current: Profile) -> Iterator[Hypothesis]:
-    before, now = reference.categorical(name, part), current.categorical(name, part)
-    if now.counts:
-        yield from compare_categorical(name, part, before, now)
-    else:
-        yield from compare_missing(name, part, before, now)
+def _categorical(name: str, part: Slice, reference: Profile, current: Profile) -> list[Hypothesis]:
+    return about_categorical(name, part, reference.categorical(name, part), current.categorical(name, part))
 
 
 def _features(profile: Profile) -> Iterator[str]:

@@ -10,15 +10,15 @@ import numpy as np
 
 from tidegauge.config import Detectors, Watch
 from tidegauge.detectors import drift
-from tidegauge.detectors.comparison import compare_error
 from tidegauge.detectors.finding import Claim, Context, Finding, Verdict
 from tidegauge.detectors.ledger import PENDING, Ledger
 from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.references import Datum, References
+from tidegauge.detectors.spread import Spreads
 from tidegauge.detectors.statistics import Undetermined
 from tidegauge.detectors.traffic import Category, Codes, Traffic
-from tidegauge.detectors.verdicts import Hypothesis, judge
+from tidegauge.detectors.verdicts import Floors, Hypothesis, judge
 from tidegauge.model import ALL, Slice, Window
 
 RIGHT_OR_WRONG = ("right", "wrong")
@@ -31,6 +31,7 @@ class LabelRound:
         self._predictions = predictions
         self._ledger = ledger
         self._settings = settings
+        self._spreads = Spreads()
         self._kept: dict[str, tuple[object, Profile]] = {}
         self._waiting: dict[str, dict[Window, bool]] = {}
 
@@ -87,28 +88,30 @@ class LabelRound:
         self, scope: Scope, watch: Watch, counted: tuple[int, int], datum: Datum, now: datetime
     ) -> list[Finding]:
         assert scope.window
-        hypotheses, claims, note = self._compared(scope, watch, *counted, datum, now)
-        claims += judge(hypotheses, watch.false_discovery_rate)
+        hypotheses, claims, note, floors = self._compared(scope, watch, *counted, datum, now)
+        claims += judge(hypotheses, watch.false_discovery_rate, floors)
         since = self._ledger.before(scope.model, "labels", scope.window, watch.step_hours)
         context = Context(scope.model, scope.window, datum.kind, datum.start, datum.end, now, since, note)
         return self._ledger.record(context, claims, "labels")
 
     def _compared(
         self, scope: Scope, watch: Watch, rows: int, labelled: int, datum: Datum, now: datetime
-    ) -> tuple[list[Hypothesis], list[Claim], str]:
+    ) -> tuple[list[Hypothesis], list[Claim], str, Floors | None]:
         if not labelled:
             reason = f"no labels came within {self._settings.label_wait_days:g} days"
-            return [], [_unknown(reason, datum.rows, 0)], ""
+            return [], [_unknown(reason, datum.rows, 0)], "", None
         reference = self._reference(datum, watch, now)
         if reference is None:
-            return [], [_unknown(datum.reason or "the reference has no labels", 0, labelled)], ""
+            return [], [_unknown(datum.reason or "the reference has no labels", 0, labelled)], "", None
         dimensions = drift.dimensions_of(watch)
         numeric = reference.is_numeric("label")
         current = Profile(with_error(self._predictions.read_labels(scope, rows, dimensions, now), numeric))
         parts = drift.Parts(reference, current, watch.max_slices)
         notes = [drift.sampling_note(reference, current), _coverage(labelled, rows, self._settings.label_share)]
         hypotheses = list(_hypotheses(reference, current, parts.tested))
-        return hypotheses, parts.untested, "; ".join(note for note in notes if note)
+        assert scope.window
+        floors = self._spreads.floors(reference, scope.window, hypotheses, watch, datum.kind)
+        return hypotheses, parts.untested, "; ".join(note for note in notes if note), floors
 
     def _reference(self, datum: Datum, watch: Watch, now: datetime) -> Profile | None:
         """Kept once most of its rows have labels; read again while they are still coming in."""
@@ -167,12 +170,8 @@ def _sum(found: Mapping[int, tuple[int, int]], window: Window, bucket_s: int) ->
 
 
 def _hypotheses(reference: Profile, current: Profile, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
-    yield from drift.about_feature("label", reference, current, parts)
-    if reference.is_numeric("error"):
-        yield from drift.about_feature("error", reference, current, parts)
-        return
-    for part in parts:
-        yield from compare_error(part, reference.categorical("error", part), current.categorical("error", part))
+    for name in ("label", "error"):
+        yield from drift.about_feature(name, reference, current, parts)
 
 
 def _unknown(reason: str, reference: int, current: int) -> Claim:

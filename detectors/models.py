@@ -15,6 +15,7 @@ from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.references import Datum, References
 from tidegauge.detectors.schedule import before_first, watch_of, windows
+from tidegauge.detectors.spread import Spreads
 from tidegauge.detectors.verdicts import Hypothesis, judge
 from tidegauge.model import Window
 from tidegauge.store import Store
@@ -29,6 +30,7 @@ class ModelRound:
         self._predictions = Predictions(store, settings.max_rows)
         self._references = References(self._predictions, self._keep_profile)
         self._ledger = Ledger(store)
+        self._spreads = Spreads()
         self._labels = LabelRound(self._predictions, self._ledger, settings)
         self._last: dict[str, datetime] = {}
 
@@ -59,8 +61,9 @@ class ModelRound:
         rows, before = self._predictions.volumes(model, window, drift.history(window))
         datum = self._references.of(model, watch, window, drift.dimensions_of(watch))
         hypotheses, claims, note = self._compared(model, watch, window, rows, datum)
+        floors = self._spreads.floors(datum.profile, window, hypotheses, watch, datum.kind) if datum.profile else None
         hypotheses.insert(0, drift.compare_volume(rows, before))
-        claims += judge(hypotheses, watch.false_discovery_rate)
+        claims += judge(hypotheses, watch.false_discovery_rate, floors)
         since = self._ledger.before(model, "inputs", window, watch.step_hours)
         context = Context(model, window, datum.kind, datum.start, datum.end, now, since, note)
         return self._ledger.record(context, claims, "inputs")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-from tidegauge.detectors.traffic import Category, Traffic, encoded, from_arrow, slices_of
+from tidegauge.detectors.traffic import Category, Traffic, encoded, from_arrow, seconds_of, slices_of
 from tidegauge.model import Window
 from tidegauge.store import Store
 
@@ -23,6 +23,7 @@ WHERE model = {model:String} AND role != 'training'
 AND timestamp >= {since:DateTime64(6, 'UTC')} AND timestamp < {now:DateTime64(6, 'UTC')}"""
 WITHIN = "timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND role != 'training'"
 TRAINING = "role = 'training'"
+SECONDS = "toUnixTimestamp64Second(timestamp)"
 SAMPLED = " AND cityHash64(prediction_id, trace_id, timestamp) % {every:UInt32} = 0"
 VOLUMES = f"""SELECT intDiv({{last:Int64}} - t, {{period:Int64}}) AS ago, count() AS rows
 FROM (SELECT toUnixTimestamp(timestamp) AS t FROM predictions WHERE model = {{model:String}} AND {WITHIN})
@@ -104,7 +105,7 @@ class Predictions:
         every = ceil(rows / self._max_rows)
         names, params = _dimension_columns(dimensions)
         sql = f"""SELECT mapKeys(features) AS nk, mapValues(features) AS nv, mapKeys(categories) AS ck,
-            mapValues(categories) AS cv, value AS v, score AS s, {names}
+            mapValues(categories) AS cv, value AS v, score AS s, {SECONDS} AS at, {names}
             FROM predictions WHERE {scope.where}{SAMPLED if every > 1 else ""}"""  # noqa: S608
         table = self._store.arrow(sql, scope.params | params | {"every": every})
         return from_arrow(table, dimensions, every)
@@ -130,13 +131,13 @@ class Predictions:
         inside = f"{scope.where}{SAMPLED if every > 1 else ''}"
         recent = scope.window is not None and now - scope.window.start < RECENT
         own = f"prediction_id IN (SELECT prediction_id FROM predictions WHERE {inside})"  # noqa: S608
-        shown = ", ".join(["v", "label AS l", *(f"d{at}" for at in range(len(dimensions)))])
+        shown = ", ".join(["v", "at", "label AS l", *(f"d{at}" for at in range(len(dimensions)))])
         sql = f"""SELECT {shown}
-            FROM (SELECT prediction_id, value AS v, {names} FROM predictions WHERE {inside}) AS p
+            FROM (SELECT prediction_id, value AS v, {SECONDS} AS at, {names} FROM predictions WHERE {inside}) AS p
             INNER JOIN ({_labels("" if recent else own)}) AS t ON p.prediction_id = t.prediction_id"""  # noqa: S608
         table = self._store.arrow(sql, scope.params | params | _label_params(scope, now) | {"every": every})
         columns: dict[str, Category] = {"prediction": encoded(table["v"]), "label": encoded(table["l"])}
-        return Traffic(len(table), {}, columns, slices_of(table, dimensions), every)
+        return Traffic(len(table), {}, columns, slices_of(table, dimensions), every, seconds_of(table))
 
 
 def _labels(condition: str = "") -> str:

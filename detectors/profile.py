@@ -33,10 +33,14 @@ class NumericPart:
         """
         kept = np.isfinite(values)
         missing = 0 if kept.all() else int(np.count_nonzero(np.isnan(values)))
-        ordered = np.sort(values[kept])
+        return cls.of_ordered(len(values), missing, np.sort(values[kept]), bins)
+
+    @classmethod
+    def of_ordered(cls, rows: int, missing: int, ordered: FloatArray, bins: NumericBins) -> NumericPart:
+        """From finite values that are in order; the rows that are neither among them nor missing are non-finite."""
         below = np.searchsorted(ordered, bins.edges, side="left")
         counts = np.diff(below, prepend=0, append=len(ordered))
-        return cls(len(values), missing, len(values) - len(ordered) - missing, ordered, counts)
+        return cls(rows, missing, rows - len(ordered) - missing, ordered, counts)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Profile:
     def bins(self, feature: str) -> NumericBins:
         """Cells of a numeric feature, frozen on all of this traffic."""
         if feature not in self._bins:
-            values = self._values(feature)
+            values = self.values(feature)
             self._bins[feature] = NumericBins.fit(np.empty(0) if values is None else values)
         return self._bins[feature]
 
@@ -77,7 +81,7 @@ class Profile:
         """A numeric feature in ``part``; all missing where this traffic never had it."""
         key = (feature, part)
         if key not in self._numeric:
-            values = self._values(feature)
+            values = self.values(feature)
             found = np.full(self.traffic.size(part), np.nan) if values is None else _take(values, self._index(part))
             self._numeric[key] = NumericPart.of(found, bins)
         return self._numeric[key]
@@ -90,6 +94,12 @@ class Profile:
             counts = column.counts(self._index(part)) if column else {}
             self._categorical[key] = CategoryPart(self.traffic.size(part), counts)
         return self._categorical[key]
+
+    def values(self, feature: str) -> FloatArray | None:
+        """The feature as numbers; text that reads as one counts, so that a retyped feature is not lost."""
+        texts = self.traffic.categorical.get(feature)
+        found = self.traffic.numeric.get(feature)
+        return found if found is not None or texts is None else texts.numbers()
 
     def is_numeric(self, feature: str) -> bool:
         """Which kind the feature mostly has here; predictions and labels come as text and may be numbers."""
@@ -111,12 +121,6 @@ class Profile:
             return json.dumps({"edges": bins.edges, "counts": self.numeric(feature, ALL, bins).counts.tolist()})
         part = self.categorical(feature, ALL)
         return json.dumps({"categories": part.bins.labels, "counts": part.bins.reference})
-
-    def _values(self, feature: str) -> FloatArray | None:
-        """The feature as numbers; text that reads as one counts, so that a retyped feature is not lost."""
-        texts = self.traffic.categorical.get(feature)
-        found = self.traffic.numeric.get(feature)
-        return found if found is not None or texts is None else texts.numbers()
 
     def _index(self, part: Slice) -> Index | None:
         return self.traffic.index(part)

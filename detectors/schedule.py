@@ -38,11 +38,10 @@ def windows(watch: Watch, after: datetime, now: datetime, lag_s: float) -> Itera
 def before_first(watch: Watch, first: datetime) -> datetime:
     """The ``after`` of a subject that was never evaluated: its first window is the first that ``first`` does not cut.
 
-    A window counts as whole when it starts in the step in which the traffic started.
+    A window counts as whole when it starts no earlier than the hour of the first record.
 
-    >>> before_first(Watch(window_hours=48), datetime(2026, 3, 1, 9, tzinfo=UTC)).isoformat()[:16]
-    '2026-03-02T23:59'
+    >>> before_first(Watch(window_hours=48), datetime(2026, 3, 1, 9, 40, tzinfo=UTC)).isoformat()[:16]
+    '2026-03-03T08:59'
     """
-    step, length = timedelta(hours=watch.step_hours), timedelta(hours=watch.window_hours)
-    start = EPOCH + ((first - EPOCH) // step) * step
-    return start + length - timedelta(microseconds=1)
+    hour = first.replace(minute=0, second=0, microsecond=0)
+    return hour + timedelta(hours=watch.window_hours) - timedelta(microseconds=1)

@@ -59,13 +59,14 @@ class Category:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Rows as columns. ``every`` is k where only one row in k was read."""
+    """Rows as columns. ``every`` is k where only one row in k was read; ``seconds`` since 1970 say when each was."""
 
     rows: int
     numeric: Mapping[str, FloatArray] = field(default_factory=dict)
     categorical: Mapping[str, Category] = field(default_factory=dict)
     dimensions: Mapping[str, Category] = field(default_factory=dict)
     every: int = 1
+    seconds: Index | None = None
 
     def index(self, part: Slice) -> Index | None:
         """Where the rows of ``part`` are; None is everywhere."""
@@ -89,7 +90,7 @@ class Traffic:
 
 
 def from_arrow(table: pa.Table, dimensions: Sequence[str], every: int) -> Traffic:
-    """Read the columns nk, nv, ck, cv (keys and values of the two feature maps), v, s, and d0, d1 ... of ``table``."""
+    """Read the columns nk, nv, ck, cv (keys and values of the two feature maps), v, s, at, and d0, d1 ..."""
     rows = len(table)
     numeric: dict[str, FloatArray] = _numeric(table, rows)
     categorical: dict[str, Category] = _categorical(table, rows)
@@ -99,12 +100,17 @@ def from_arrow(table: pa.Table, dimensions: Sequence[str], every: int) -> Traffi
     prediction = encoded(table["v"])
     if (prediction.codes >= 0).any():
         categorical["prediction"] = prediction
-    return Traffic(rows, numeric, categorical, slices_of(table, dimensions), every)
+    return Traffic(rows, numeric, categorical, slices_of(table, dimensions), every, seconds_of(table))
 
 
 def slices_of(table: pa.Table, dimensions: Sequence[str]) -> dict[str, Category]:
     """The columns d0, d1 ... as dimensions."""
     return {name: encoded(table[f"d{at}"]) for at, name in enumerate(dimensions)}
+
+
+def seconds_of(table: pa.Table) -> Index:
+    """The column ``at``, in seconds since 1970."""
+    return np.asarray(table["at"].to_numpy(), dtype=np.int64)
 
 
 def encoded(column: pa.ChunkedArray) -> Category:

@@ -7,14 +7,18 @@ p-value; the followers give other units of the same thing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.statistics import Outcome, Result, Undetermined, benjamini_hochberg
 from tidegauge.model import ALL, Slice
+
+Floors: TypeAlias = Callable[[str, Slice, str, Result], Result]
+"""Feature, part of the traffic, detector and result to the result with the floor that it has to pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +36,21 @@ class Hypothesis:
     evidence: Callable[[], str] | None = None
 
 
-def judge(hypotheses: Sequence[Hypothesis], rate: float) -> list[Claim]:
+def judge(hypotheses: Sequence[Hypothesis], rate: float, floors: Floors | None = None) -> list[Claim]:
     """All claims of one evaluation: drift where the adjusted p-value is at most ``rate`` and the effect at its floor.
 
-    ``rate`` is the expected share of false findings among those of drift (Benjamini and Hochberg).
+    ``rate`` is the expected share of false findings among those of drift (Benjamini and Hochberg). ``floors`` may raise
+    the floor of a result; of a slice it is asked only about what would be drift otherwise.
     """
     tested = [each for each in hypotheses if _p(each.outcome) is not None]
     p_values = np.array([_p(each.outcome) for each in tested], dtype=np.float64)
     adjusted = dict(zip(map(id, tested), benjamini_hochberg(p_values, rate)[1].tolist(), strict=True)) if tested else {}
     answered = {(each.feature, each.part) for each in tested}
-    claims = [claim for each in hypotheses for claim in _claims(each, adjusted.get(id(each)), rate)]
-    return [_quiet(claim) if (claim.feature, claim.part) in answered else claim for claim in claims]
+    claims = [claim for each in hypotheses for claim in _claims(each, adjusted.get(id(each)), rate, floors)]
+    drifting = [claim for claim in claims if claim.verdict is Verdict.DRIFT]
+    everywhere = {(claim.feature, claim.detector) for claim in drifting if claim.part == ALL}
+    told = [_placed(claim, everywhere) for claim in claims]
+    return [_quiet(claim) if (claim.feature, claim.part) in answered else claim for claim in told]
 
 
 def worth_a_row(claim: Claim) -> bool:
@@ -52,30 +60,50 @@ def worth_a_row(claim: Claim) -> bool:
     )
 
 
+def _placed(claim: Claim, everywhere: Collection[tuple[str, str]]) -> Claim:
+    """Of drift in a slice, whether all of the traffic drifts too, or the slice is the story."""
+    if claim.part == ALL or claim.verdict is not Verdict.DRIFT:
+        return claim
+    where = "also" if (claim.feature, claim.detector) in everywhere else "not"
+    return replace(claim, reason="; ".join(part for part in (f"{where} in all traffic", claim.reason) if part))
+
+
 def _quiet(claim: Claim) -> Claim:
     """Of a slice where another detector could tell, that this one could not is counted but not stored."""
     silent = claim.part != ALL and claim.verdict is Verdict.UNDETERMINED
     return replace(claim, outcome=None) if silent else claim
 
 
-def _claims(hypothesis: Hypothesis, adjusted: float | None, rate: float) -> Iterator[Claim]:
-    first = _claim(hypothesis, hypothesis.detector, hypothesis.outcome, adjusted, rate)
+def _claims(
+    hypothesis: Hypothesis, adjusted: float | None, rate: float, floors: Floors | None
+) -> Iterator[Claim]:
+    first = _claim(hypothesis, hypothesis.detector, hypothesis.outcome, adjusted, rate, floors)
     yield first
     read = hypothesis.part == ALL or (adjusted is not None and adjusted <= rate)
     for detector, compute in hypothesis.followers:
         if read:
-            yield _claim(hypothesis, detector, compute(), adjusted, rate)
+            yield _claim(hypothesis, detector, compute(), adjusted, rate, floors)
         else:
             yield Claim(hypothesis.feature, detector, hypothesis.part, first.verdict, None, adjusted)
 
 
-def _claim(hypothesis: Hypothesis, detector: str, outcome: Outcome, adjusted: float | None, rate: float) -> Claim:
+def _claim(
+    hypothesis: Hypothesis,
+    detector: str,
+    outcome: Outcome,
+    adjusted: float | None,
+    rate: float,
+    floors: Floors | None,
+) -> Claim:
     own = _p(outcome)
     if own is None or not isinstance(outcome, Result):
         untested = outcome if isinstance(outcome, Undetermined) else _without_p(outcome)
         return Claim(hypothesis.feature, detector, hypothesis.part, Verdict.UNDETERMINED, untested)
     p_adjusted = own if adjusted is None else max(adjusted, own)
     drift = p_adjusted <= rate and outcome.effect >= outcome.floor
+    if floors and (drift or hypothesis.part == ALL):
+        outcome = floors(hypothesis.feature, hypothesis.part, detector, outcome)
+        drift = drift and outcome.effect >= outcome.floor
     wanted = hypothesis.evidence is not None and detector == hypothesis.detector
     shown = hypothesis.evidence() if wanted and hypothesis.evidence and (drift or hypothesis.part == ALL) else ""
     verdict = Verdict.DRIFT if drift else Verdict.STABLE

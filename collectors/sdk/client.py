@@ -318,7 +318,11 @@ def _resource_bytes(described: Resource) -> bytes:
 def _span_context(trace_id: str, span_id: str) -> Any:
     if not trace_id:
         return None
-    remote = SpanContext(int(trace_id, 16), int(span_id or "0", 16), is_remote=True, trace_flags=TraceFlags(1))
+    try:
+        trace_number, span_number = int(trace_id, 16), int(span_id or "0", 16)
+    except ValueError as error:
+        raise InvalidRecord(f"trace_id {trace_id!r} or span_id {span_id!r} is not hexadecimal") from error
+    remote = SpanContext(trace_number, span_number, is_remote=True, trace_flags=TraceFlags(1))
     return trace.set_span_in_context(NonRecordingSpan(remote))
 
 

@@ -156,8 +156,7 @@ class Sender:
             if not self._closing:
                 time.sleep(LINGER_S)
             taken = self._together()
-            # Serialized protobuf messages one after the other are one message, with the repeated fields of all.
-            self._deliver(b"".join(payload for payload, _ in taken), sum(records for _, records in taken))
+            self._deliver(taken)
             with self._changed:
                 for payload, _ in taken:
                     self._queue.popleft()
@@ -170,7 +169,9 @@ class Sender:
         sizes = accumulate(len(payload) for payload, _ in queued)
         return [each for each, size in zip(queued, sizes, strict=True) if size <= MAX_REQUEST_BYTES] or queued[:1]
 
-    def _deliver(self, payload: bytes, records: int) -> None:
+    def _deliver(self, taken: list[tuple[bytes, int]]) -> None:
+        """Serialized protobuf messages one after the other are one message, with the repeated fields of all."""
+        payload, records = b"".join(payload for payload, _ in taken), sum(records for _, records in taken)
         deadline = time.monotonic() + self._give_up_after_s
         try:
             while (wait_s := self._post(payload)) is not None:
@@ -179,7 +180,11 @@ class Sender:
                     return
                 self._pause(wait_s)
         except PermissionError as error:
-            self.drop(records, f"refused for good: {error}")
+            if len(taken) == 1:
+                self.drop(records, f"refused for good: {error}")
+                return
+            for each in taken:  # one is at fault, or they are too much together
+                self._deliver([each])
         except Exception as error:  # noqa: BLE001 - the loop's edge: one bad request or address must not end the thread
             self.drop(records, f"{type(error).__name__}: {error}")
 

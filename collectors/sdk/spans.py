@@ -131,7 +131,7 @@ class Steps:
         What the exception says may quote a prompt, so that only its type is recorded where content is not.
         """
         span = self._tracer.start_span(
-            name,
+            clean(name),
             kind=SpanKind.CLIENT if client else SpanKind.INTERNAL,
             attributes=(INHERITED.get() or {}) | {key: _clean(each) for key, each in attributes.items() if each != ""},
             start_time=self._clock.now_ns(),

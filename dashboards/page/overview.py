@@ -15,12 +15,13 @@ from tidegauge.store import Rows, Store
 
 STATES = """SELECT rule, fingerprint, e.1 AS state, e.2 AS severity, e.3 AS owner, e.4 AS runbook, e.5 AS action,
   e.6 AS labels,
-  e.7 AS value, e.8 AS threshold, e.9 AS samples, e.10 AS since, e.11 AS reason, e.12 AS summary, e.13 AS changed
+  e.7 AS value, e.8 AS threshold, e.9 AS samples, e.10 AS since, e.11 AS reason, e.12 AS summary, e.13 AS changed,
+  e.14 AS unit, e.15 OR state = 'firing' AS firing
 FROM (SELECT rule, fingerprint, argMax(tuple(state, severity, owner, runbook, action, labels, value, threshold,
-  samples, since, reason, summary, timestamp), timestamp) AS e
+  samples, since, reason, summary, timestamp, unit, open), timestamp) AS e
   FROM alert_events WHERE timestamp <= {at:DateTime64(6)} GROUP BY rule, fingerprint)
 WHERE state NOT IN ('inactive', 'resolved')
-ORDER BY indexOf(['firing', 'no_data', 'insufficient', 'pending'], state), severity = 'page' DESC,
+ORDER BY firing DESC, indexOf(['firing', 'pending', 'no_data', 'insufficient'], state), severity = 'page' DESC,
   since DESC LIMIT 200"""
 
 # A test counts while its window is not much older than the newest of its subject: a feature that is gone is not open.
@@ -84,7 +85,7 @@ class Group:
 
 
 def alerts_at(store: Store, at: datetime) -> Rows:
-    """Every rule that is neither inactive nor resolved at ``at``, firing ones first."""
+    """Every rule that is neither inactive nor resolved at ``at``, open ones first: an alert without data is open until it is resolved."""
     return store.rows(STATES, {"at": at})
 
 

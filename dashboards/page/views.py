@@ -79,7 +79,7 @@ def index(request: Request) -> Response:
         "overview.html",
         shown,
         alerts=states,
-        firing=sum(row["state"] == "firing" for row in states),
+        firing=sum(row["firing"] for row in states),
         drifts=overview.open_drifts(found),
         tests=len(found),
         undetermined=[row for row in found if row["verdict"] == "undetermined"],

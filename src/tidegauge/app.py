@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -199,16 +198,6 @@ class Service:
     def _database(self) -> Store:
         assert self.store
         return self.store
-
-
-def enter_data_dir(settings: Settings) -> None:
-    """Make the data folder and work from there.
-
-    The embedded engine caches the protobuf schema of every insert in the working directory, wherever that is, and fails
-    where it cannot be written.
-    """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    os.chdir(settings.data_dir)
 
 
 def _check(settings: Settings, roles: frozenset[Role]) -> None:

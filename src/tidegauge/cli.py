@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,6 +128,26 @@ def migrate(config: ConfigFile = None, json_output: AsJson = False) -> None:
     _print([{"version": each.version, "name": each.name} for each in done], json_output, "the schema is up to date")
 
 
+@app.command()
+def report(
+    subject: Annotated[str, typer.Argument(help="A model or an LLM service.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("drift-report.html"),
+    days: Annotated[float, typer.Option(min=0.01, help="How far back from --until.")] = 7,
+    until: Annotated[datetime | None, typer.Option(help="Last moment, in UTC [default: now]")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Write what drifted into one HTML file, to hand to somebody who has no access here."""
+    from tidegauge.dashboards.report import drift_report
+    from tidegauge.model import Window
+    from tidegauge.store import Store
+
+    settings = load(config)
+    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
+    store = Store(settings.dsn, settings.clickhouse.database)
+    out.write_text(drift_report(store, subject, Window(end - timedelta(days=days), end), end))
+    typer.echo(out)
+
+
 @app.command("create-topics")
 def create_topics(config: ConfigFile = None, json_output: AsJson = False) -> None:
     """Create the Kafka topics that do not exist yet."""
@@ -188,10 +209,9 @@ def dashboards_push(config: ConfigFile = None) -> None:
 
 
 def _run(config: Path | None, *roles: str) -> None:
-    from tidegauge.app import Role, Service, enter_data_dir
+    from tidegauge.app import Role, Service
 
     settings = load(config)
-    enter_data_dir(settings)
     with _terminated() as stop:
         service = Service(settings, frozenset(Role(each) for each in roles))
         try:

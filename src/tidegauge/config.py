@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal, Self, get_origin
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -33,7 +32,6 @@ QUOTED = re.compile(r"'.*'|\".*\"")
 NEVER_SHOWN = {"extra_forbidden", "model_type", "missing"}  # a secret under a wrong name, or in place of a section
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
-FilePath = Annotated[Path, AfterValidator(Path.absolute)]  # the process may work from another folder later
 
 
 class _Unusable:
@@ -54,10 +52,6 @@ def _read_secret(path: Any) -> str | _Unusable:
         return _Unusable(f"names {path}, which cannot be read: {error.strerror}")
     except (TypeError, ValueError):
         return _Unusable("must name a file of text")
-
-
-def _from_here(name: str) -> str:
-    return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
 
 
 class Section(BaseModel):
@@ -172,6 +166,9 @@ class Watch(Section):
     )
     max_slices: int = Field(50, gt=0, description="values tested per dimension, the most frequent first")
     false_discovery_rate: float = Field(0.05, gt=0, lt=1, description="expected share of false findings per evaluation")
+    floor_from_reference: bool = Field(
+        True, description="drift must exceed what the reference's own windows differ by; not for texts"
+    )
 
 
 class Detectors(Section):
@@ -203,9 +200,7 @@ class Judges(Section):
     base_url: str = Field("", description="any OpenAI-compatible endpoint")
     api_key: SecretStr = SecretStr("")
     model: str = ""
-    rubrics: tuple[Annotated[str, AfterValidator(_from_here)], ...] = Field(
-        ("faithfulness", "relevance"), description="built-in names or paths of YAML files"
-    )
+    rubrics: tuple[str, ...] = Field(("faithfulness", "relevance"), description="built-in names or paths of YAML files")
     rate: float = Field(0.05, gt=0, le=1, description="share of LLM calls judged")
     strata: tuple[str, ...] = Field(("prompt_version",), description="columns of llm_calls that divide the sample")
     interval_s: Seconds = 60
@@ -246,7 +241,7 @@ class Alerting(Section):
     """Rules and where their alerts go."""
 
     enabled: bool = True
-    rules: tuple[FilePath, ...] = Field((), description="rule files; none: the built-in starter rules")
+    rules: tuple[Path, ...] = Field((), description="rule files; none: the built-in starter rules")
     interval_s: Seconds = 30
     receivers: tuple[AnyReceiver, ...] = ()
     allow_internal_addresses: bool = Field(False, description="let receivers be on loopback or private networks")
@@ -273,9 +268,7 @@ class Grafana(Section):
 class Settings(Section):
     """Everything that can be set."""
 
-    data_dir: FilePath = Field(
-        Path("tidegauge-data"), validate_default=True, description="embedded database and working files"
-    )
+    data_dir: Path = Field(Path("tidegauge-data"), description="embedded database and working files")
     clickhouse: ClickHouse = ClickHouse()
     receiver: Receiver = Receiver()
     direct: Direct = Direct()
@@ -289,7 +282,7 @@ class Settings(Section):
     @property
     def dsn(self) -> str:
         """The database's address, the embedded one in ``data_dir`` where none is given."""
-        return self.clickhouse.dsn.get_secret_value() or f"chdb://{self.data_dir / 'clickhouse'}"
+        return self.clickhouse.dsn.get_secret_value() or f"chdb://{self.data_dir.absolute() / 'clickhouse'}"
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

@@ -164,19 +164,39 @@ def test_drift_counts_the_latest_evaluation_only_and_names_the_largest(store: St
     assert one(store, "undetermined_share", two_days).value == 0.25
 
 
+def predicted_and_labelled(store: Store, label_delay: timedelta, role: str = "") -> None:
+    """Ten predictions at AT, eight of them labelled later: six right, two wrong."""
+    made = {"timestamp": AT, "model": "flights", "value": "1", "score": 0.5, "role": role}
+    store.insert("predictions", [made | {"prediction_id": str(i)} for i in range(10)])
+    known = {"timestamp": AT + label_delay, "model": "flights"}
+    truth = [("1.0", 1.0)] * 6 + [("0", 0.0)] * 2
+    store.insert(
+        "labels",
+        [known | {"prediction_id": str(i), "value": text, "number": x} for i, (text, x) in enumerate(truth)],
+    )
+
+
 def test_accuracy_counts_labelled_predictions_at_their_prediction_time(store: Store) -> None:
-    store.insert("predictions", [
-        {"timestamp": AT, "prediction_id": str(i), "model": "flights", "value": "1", "score": 0.5} for i in range(10)
-    ])  # fmt: skip
-    store.insert("labels", [
-        {"timestamp": END + timedelta(days=1), "prediction_id": str(i), "model": "flights",
-         "value": "1.0" if i < 6 else "0", "number": 1.0 if i < 6 else 0.0} for i in range(8)
-    ])  # fmt: skip
+    predicted_and_labelled(store, timedelta(minutes=4))
 
     assert (one(store, "accuracy").value, one(store, "accuracy").samples) == (0.75, 8)
     assert one(store, "error_rate").value == 0.25
     assert one(store, "mean_absolute_error").value == 0.25
-    assert one(store, "label_lag").value == pytest.approx(86_700, rel=1e-3)
+    assert one(store, "label_lag").value == pytest.approx(240, rel=1e-3)
+
+
+def test_labels_count_once_they_are_known_so_that_a_backtest_sees_what_the_rule_saw(store: Store) -> None:
+    predicted_and_labelled(store, timedelta(days=1))
+
+    assert observe(store, METRICS["error_rate"], [], HOUR) == []
+    assert one(store, "error_rate", Window(END - timedelta(days=1), END + timedelta(days=1))).samples == 8
+
+
+def test_the_training_set_is_no_traffic(store: Store) -> None:
+    predicted_and_labelled(store, timedelta(minutes=4), role="training")
+
+    assert observe(store, METRICS["error_rate"], [], HOUR) == []
+    assert observe(store, METRICS["prediction_volume"], [], HOUR) == []
 
 
 def test_thumbs_down_counts_thumbs_only(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class Pipeline:
 @contextmanager
 def receiving(transport: Transport, store: Store, **settings: Any) -> Iterator[Pipeline]:
     """A receiver on free ports in front of ``transport``."""
-    limits: Mapping[str, Any] = {"http_port": 0, "grpc_port": 0, "max_body_bytes": BODY_LIMIT}
+    limits: dict[str, Any] = {"http_port": 0, "grpc_port": 0, "max_body_bytes": BODY_LIMIT}
     server = ReceiverServer(transport, Receiver(**limits | settings))
     try:
         with httpx.Client(verify=False, trust_env=False, timeout=60) as client:

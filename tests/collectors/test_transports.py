@@ -50,6 +50,7 @@ from otlp_payloads import (
 
 from tidegauge.collectors import direct as direct_module
 from tidegauge.collectors.kafka import inserter as inserter_module
+from tidegauge.collectors.schema import insert_exports
 from tidegauge.errors import StoreError
 from tidegauge.protobuf import varint
 
@@ -89,7 +90,7 @@ def to_json(request: Message) -> bytes:
 
 def every_metric() -> list[pb.Metric]:
     times = {"start_time_unix_nano": NOW_NS - 60_000_000_000, "time_unix_nano": NOW_NS}
-    point = times | {"attributes": attributes({"route": "/cart"}), "flags": 1}
+    point: dict[str, Any] = times | {"attributes": attributes({"route": "/cart"}), "flags": 1}
     seen = pb.Exemplar(
         time_unix_nano=NOW_NS,
         as_double=9.5,
@@ -499,7 +500,7 @@ def test_wrong_bytes_are_refused_for_good_and_counted(pipeline: Pipeline, name: 
     assert (answer.status_code, answer.headers["content-type"]) == (400, PROTOBUF)
     with pytest.raises(grpc.RpcError) as caught:
         pipeline.call("logs", BAD[name])
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert pipeline.metric("tidegauge_rejected_records_total", **counted) == before + 2
 
 
@@ -648,7 +649,7 @@ def _raising(error: Exception) -> Callable[..., None]:
 
 
 def test_a_client_that_hangs_up_does_not_stop_the_others(direct: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered, go_on, insert = threading.Event(), threading.Event(), direct_module.insert_exports
+    entered, go_on, insert = threading.Event(), threading.Event(), insert_exports
 
     def slowly(*given: Any) -> None:
         entered.set()
@@ -658,7 +659,7 @@ def test_a_client_that_hangs_up_does_not_stop_the_others(direct: Pipeline, monke
     monkeypatch.setattr(direct_module, "insert_exports", slowly)
     with pytest.raises(grpc.RpcError) as caught:
         direct.call("logs", logs(record(1)).SerializeToString(), timeout=0.3)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert entered.is_set()
     go_on.set()
     assert direct.post("logs", logs(record(2)).SerializeToString()).status_code == 200

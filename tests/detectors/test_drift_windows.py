@@ -251,5 +251,11 @@ def test_one_model_that_fails_does_not_hold_up_the_others(store: Store, monkeypa
 
 def test_overlapping_windows_start_whole_and_end_on_the_grid() -> None:
     watch = Watch(window_hours=168, step_hours=24)
-    found = list(windows(watch, before_first(watch, day(0.4)), day(9.5), 60))
+    found = list(windows(watch, before_first(watch, day(0) + timedelta(minutes=40)), day(9.5), 60))
     assert [(each.start, each.end) for each in found] == [(day(0), day(7)), (day(1), day(8)), (day(2), day(9))]
+
+
+def test_a_window_that_began_hours_before_the_first_record_is_not_whole() -> None:
+    watch = Watch(window_hours=168, step_hours=24)
+    first = next(windows(watch, before_first(watch, day(0.1)), day(9.5), 60))
+    assert (first.start, first.end) == (day(1), day(8))

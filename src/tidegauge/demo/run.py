@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import heapq
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
-from tidegauge.app import Service, enter_data_dir
+from tidegauge.app import Service
 from tidegauge.clock import ReplayClock
 from tidegauge.collectors.sdk import Client, init
 from tidegauge.demo.assistant.stream import AssistantStream
@@ -26,10 +27,12 @@ from tidegauge.demo.flights.stream import Day, FlightsStream
 from tidegauge.demo.inbox import Inbox
 from tidegauge.demo.screen import Screen
 from tidegauge.demo.settings import ASSISTANT, demo_settings
+from tidegauge.errors import TidegaugeError
 
 DATA = Path("tidegauge-data").absolute() / "demo"
 START = datetime(2013, 4, 1, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)
+DAYS_SENT_TOGETHER = 7
 ASSISTANT_HOURS = 16
 QUESTIONS_PER_HOUR = 90
 AFTER_THE_WINDOW = timedelta(minutes=2)  # a detector waits for late records before it looks
@@ -39,15 +42,13 @@ AFTER_THE_WINDOW = timedelta(minutes=2)  # a detector waits for late records bef
 class Event:
     """Something that the replay does at a moment of simulated time.
 
-    ``live``: its records take their time from the clock, so no round may move it meanwhile. ``ticks``: the loops run
-    after it.
+    ``live``: its records take their time from the clock, so no round may move it meanwhile.
     """
 
     at: datetime
     order: int
     play: Callable[[], None]
     live: bool = False
-    ticks: bool = True
 
 
 def run_demo(*, stay: bool, fault: str = "", days: int = 275, light: bool = False) -> int:
@@ -64,8 +65,8 @@ def run_demo(*, stay: bool, fault: str = "", days: int = 275, light: bool = Fals
         screen.choices(CHOICES)
         return 0
     injected = parse_fault(fault) if fault else None
-    shutil.rmtree(DATA, ignore_errors=True)
     with ExitStack() as stack:
+        _alone(stack)
         replay = Replay(stack, screen, injected, days, light)
         replay.run()
         screen.summary(replay.service)
@@ -88,7 +89,6 @@ class Replay:
         settings = demo_settings(
             DATA, self._inbox.url, self._assistant.server.base_url, self._assistant.shift_at, light
         )
-        enter_data_dir(settings)
         self.service = Service(settings, clock=self.clock, manual=True)
         stack.callback(self.service.close)
         self._flights = FlightsStream(fault)
@@ -120,7 +120,7 @@ class Replay:
                 last.result()
             event.play()
         last.result()
-        return rounds.submit(self._tick, at) if any(event.ticks for event in events) else last
+        return rounds.submit(self._tick, at)
 
     def _client(self, stack: ExitStack, name: str, url: str, *, grpc: bool) -> Client:
         client = init(
@@ -136,18 +136,20 @@ class Replay:
         return client
 
     def _flight_events(self) -> Iterator[Event]:
-        for number, day in enumerate(self._flights.days()):
-            replayed = number < self._days and day.predictions_frame.height > 0
-            if number < self._days + 3:  # the last days' labels still come in
-                yield Event(day.end + AFTER_THE_WINDOW, number, partial(self._fly, day), ticks=replayed)
+        days = islice(self._flights.days(), self._days)
+        while week := list(islice(days, DAYS_SENT_TOGETHER)):
+            for day in week:  # rounds look at what was known by their time, so a week may be sent ahead
+                send = partial(self._fly, week) if day is week[0] else _nothing
+                yield Event(day.end + AFTER_THE_WINDOW, 0, send)
 
     def _assistant_events(self) -> Iterator[Event]:
         begin = self._assistant.shift_at - timedelta(hours=ASSISTANT_HOURS / 2)
         for i in range(self._assistant.half_hours):
             yield Event(begin + (i + 1) * HALF_HOUR + AFTER_THE_WINDOW, i, partial(self._ask, i), live=True)
 
-    def _fly(self, day: Day) -> None:
-        self._flights.send_day(self._flights_client, day)
+    def _fly(self, days: Sequence[Day]) -> None:
+        for day in days:
+            self._flights.send_day(self._flights_client, day)
         self._flights_client.flush(60)
 
     def _ask(self, half_hour: int) -> None:
@@ -159,6 +161,21 @@ class Replay:
         self._screen.findings(done.get("detectors", []))
         self._screen.transitions(done.get("alerting", []))
         self._screen.deliveries(self._inbox.take())
+
+
+def _nothing() -> None:
+    pass
+
+
+def _alone(stack: ExitStack) -> None:
+    """Start from nothing, unless another demonstration is at work on the same data."""
+    DATA.parent.mkdir(parents=True, exist_ok=True)
+    lock = stack.enter_context((DATA.parent / "demo.lock").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise TidegaugeError(f"another demo is running on {DATA}: end it first, or start in another folder") from None
+    shutil.rmtree(DATA, ignore_errors=True)
 
 
 def _assistant_start(days: int) -> datetime:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -70,6 +71,7 @@ class Screen:
         self._console.print(f"  database   embedded ClickHouse in {settings.data_dir}")
         self._console.print(f"  page       {service.page_url}")
         self._console.print(f"  judge      {settings.judges.model}, a small deterministic model of the demo's own")
+        self._console.print(f"  embeddings {_embeddings(settings.detectors.embedder)}")
         if fault:
             self._console.print(f"  fault      {escape(str(fault.truth))}")
         self._console.print()
@@ -182,6 +184,13 @@ class Screen:
         new = key not in self._seen
         self._seen.add(key)
         return new
+
+
+def _embeddings(embedder: str) -> str:
+    if embedder == "off":
+        return "off: drift of the questions' meaning is not looked for"
+    missing = "not installed: drift of the questions' meaning cannot be told (make demo without LIGHT=1 installs them)"
+    return "all-MiniLM-L6-v2 by sentence-transformers" if find_spec("sentence_transformers") else missing
 
 
 def _part(finding: Finding) -> Slice:

@@ -20,14 +20,21 @@ CALLS = Source(
 )
 PREDICTIONS = Source(
     "predictions",
-    "predictions",
+    "(SELECT * FROM predictions WHERE role != 'training')",
     "timestamp",
     {name: name for name in ("service", "model", "version", "role", "session")} | {"prediction": "value"},
     {"slice": "slices", "version": "versions"},
 )
 LABELLED = Source(
     "labelled_predictions",
-    "labelled_predictions",
+    """(SELECT p.timestamp AS timestamp, p.model AS model, p.version AS version, p.value AS value, p.score AS score,
+         p.slices AS slices, l.label AS label, l.label_number AS label_number, l.labelled_at AS labelled_at
+       FROM (SELECT timestamp, prediction_id, model, version, value, score, slices FROM predictions
+             WHERE role != 'training' AND timestamp >= {start:DateTime64(6)} AND timestamp < {end:DateTime64(6)}) AS p
+       INNER JOIN (SELECT model, prediction_id, argMax(value, timestamp) AS label,
+               argMax(number, timestamp) AS label_number, max(timestamp) AS labelled_at
+             FROM labels WHERE timestamp >= {start:DateTime64(6)} AND timestamp < {end:DateTime64(6)}
+             GROUP BY model, prediction_id) AS l ON p.model = l.model AND p.prediction_id = l.prediction_id)""",
     "timestamp",
     {"model": "model", "version": "version", "prediction": "value", "label": "label"},
     {"slice": "slices"},

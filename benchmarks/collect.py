@@ -1,0 +1,158 @@
+"""Processor time of collecting: a frame in the SDK, and requests into the embedded ClickHouse with all views.
+
+    .venv/bin/python benchmarks/collect.py [--rounds 5]
+
+Each figure stands beside a bound or a peer measured in the same run, alternating; minima of CPU seconds, all threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
+
+from tidegauge.collectors.otlp import count
+from tidegauge.collectors.schema import insert_exports, migrate
+from tidegauge.collectors.schema.otlp import PROTOBUF
+from tidegauge.collectors.sdk import frames, wire
+from tidegauge.model import Signal
+from tidegauge.store import Store
+
+ROWS, NUMERIC, CATEGORIES = 10_000, 14, 6
+REQUESTS, SPANS = 40, 200
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    data = _frame()
+    report(
+        "SDK, microseconds a prediction of 20 features",
+        _race(
+            rounds,
+            {
+                "Tidegauge, a frame": lambda: _encode(data),
+                "opentelemetry-sdk, record by record": lambda: _one_by_one(data),
+            },
+        ),
+        1e6 / ROWS,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(f"chdb://{folder}")
+        migrate(store)
+        store.execute("CREATE TABLE decoded AS otlp_spans_in")
+        payloads = [_request(number) for number in range(REQUESTS)]
+        report(
+            "Embedded ingest, microseconds a span of 20 attributes and 2 kB",
+            _race(
+                rounds,
+                {
+                    "bound: ClickHouse decodes it and drops it": lambda: store.insert_protobuf(
+                        "decoded", payloads, PROTOBUF, "Traces"
+                    ),
+                    "bound: upb parses it": lambda: [count(Signal.TRACES, each) for each in payloads],
+                    "decoded, flattened, into MergeTrees with all views": lambda: insert_exports(
+                        store, Signal.TRACES, payloads
+                    ),
+                },
+            ),
+            1e6 / (REQUESTS * SPANS),
+        )
+        store.close()
+
+
+def report(title: str, seconds: dict[str, float], scale: float) -> None:
+    print(f"\n{title}")
+    first = next(iter(seconds.values()))
+    for name, each in seconds.items():
+        print(f"  {name:<52} {each * scale:8.2f}   {each / first:6.2f} x")
+
+
+def _race(rounds: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
+    best = dict.fromkeys(work, float("inf"))
+    for _ in range(rounds):
+        for name, run in work.items():
+            begun = time.process_time()
+            run()
+            best[name] = min(best[name], time.process_time() - begun)
+    return best
+
+
+def _frame() -> pl.DataFrame:
+    rng = np.random.default_rng(1)
+    numbers = {f"n{i}": rng.normal(size=ROWS) for i in range(NUMERIC)}
+    return pl.DataFrame(numbers | {f"c{i}": rng.choice(["red", "green", "blue"], ROWS) for i in range(CATEGORIES)})
+
+
+def _encode(data: pl.DataFrame) -> None:
+    columns = [wire.time_column([0] * data.height), *frames.feature_columns(data, data.columns)]
+    for _ in frames.requests(b"", columns):
+        pass
+
+
+class _Encoding(LogRecordExporter):
+    def export(self, batch):  # type: ignore[no-untyped-def]
+        encode_logs(batch).SerializeToString()
+        return LogRecordExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        pass
+
+    def force_flush(self, timeout_millis: int = 0) -> bool:
+        return True
+
+
+def _one_by_one(data: pl.DataFrame) -> None:
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(BatchLogRecordProcessor(_Encoding(), max_queue_size=2 * ROWS))
+    logger = provider.get_logger("peer")
+    now = int(datetime.now(UTC).timestamp() * 1e9)
+    for row in data.iter_rows(named=True):
+        logger.emit(timestamp=now, attributes=row, event_name="tidegauge.prediction")
+    provider.shutdown()
+
+
+def _request(seed: int) -> bytes:
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.extend(wire.key_values({"service.name": "bench"}))
+    spans = resource.scope_spans.add().spans
+    for number in range(SPANS):
+        span = spans.add(name="chat model", kind=3, trace_id=(seed * SPANS + number + 1).to_bytes(16, "big"))
+        span.span_id = (number + 1).to_bytes(8, "big")
+        span.start_time_unix_nano = 1_780_000_000_000_000_000 + number * 1_000_000
+        span.end_time_unix_nano = span.start_time_unix_nano + 900_000_000
+        span.attributes.extend(wire.key_values(_attributes(number)))
+    return request.SerializeToString()
+
+
+def _attributes(number: int) -> dict[str, wire.Scalar]:
+    text = "what is the fastest way to read a large file line by line, and does it matter which mode? " * 6
+    named: dict[str, wire.Scalar] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "model",
+        "gen_ai.response.model": "model-1",
+        "gen_ai.usage.input_tokens": 100 + number,
+        "gen_ai.usage.output_tokens": number,
+        "gen_ai.response.time_to_first_chunk": 0.2,
+        "gen_ai.prompt.version": "v2",
+        "tidegauge.tenant": f"t{number % 5}",
+        "input.value": text,
+        "output.value": text,
+    }
+    return named | {f"app.attribute.{i}": i * 0.5 for i in range(9)}
+
+
+if __name__ == "__main__":
+    main()

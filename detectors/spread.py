@@ -1,0 +1,261 @@
+"""How far the reference's own windows lie from the rest of it: what an effect must exceed in traffic that is dependent.
+
+A p-value for independent rows says that two samples differ, not that it matters: a week of flights shares one spell
+of weather, so any week differs from any other beyond doubt. What a new window has to be compared with is therefore how
+much windows differ anyway. The reference is cut into k disjoint windows as long as the current one, and each is
+compared with the reference without it by the same detectors; one left in its own reference would look closer than a
+new one does. Of the k effects, as distances d_1 .. d_k, the floor is
+
+    max(own floor of the statistic, max d_i, mean d + t(1 - a, k - 1) s sqrt(1 + 1/k)),  a = rate / tests in the family
+
+The first is a matter of importance. The second needs no law: if the windows are exchangeable, a new one exceeds the
+largest of k with probability 1/(k + 1). That is too often for many features at once (one in 13 for each, with a
+quarter of weekly windows), so the third is the upper limit of prediction of one more distance (Fisher 1935), at a level
+divided by the number of features, or of features times slices, tested together (Bonferroni). Distances of windows that
+differ by chance are about half-normal. PSI and KL grow with the square of a shift, so their square roots are the
+distances; the others are distances already.
+
+Where a statistic ends before that limit (KS at 1, PSI where all rows fall in one cell), nothing could pass such a
+floor: the third term takes at most half of the room that the largest distance leaves.
+
+Limits. Fewer than 4 windows: the own floor stands, and the finding says that it does not know the traffic's spread.
+A reference of one season does not know the next one: that summer is warmer than spring is a finding, and a true one.
+Neighbouring windows resemble each other, so with a short reference the floor is a little low. A fault inside the
+reference raises the floor. Windows in which a detector cannot tell are left out of its k; a slice with fewer than 4
+such windows takes the floor of all traffic, which is the least that its own would be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from scipy.special import stdtrit
+
+from tidegauge.config import Watch
+from tidegauge.detectors.comparison import about_categorical, about_numeric
+from tidegauge.detectors.profile import CategoryPart, NumericPart, Profile
+from tidegauge.detectors.statistics import Result, chi_squared, jensen_shannon, kl, psi
+from tidegauge.detectors.traffic import Index
+from tidegauge.detectors.verdicts import Hypothesis
+from tidegauge.model import ALL, Slice, Window
+
+LEAST_WINDOWS, MOST_WINDOWS = 4, 60
+LEAST_ROWS = 50
+"""Of a part of the traffic in one window of the reference; smaller ones are left out."""
+HOUR_S, DAY_S = 3600, 86_400
+QUADRATIC = frozenset({"psi", "kl"})
+NONE_IS_ZERO = {"missing": 0.0, "non_finite": 0.0, "new_categories": 0.0}
+"""Of these no answer means that there was nothing to count."""
+ENDS = dict.fromkeys(("ks", "error_rate", *NONE_IS_ZERO), 1.0)
+BINNED = {"psi": psi, "kl": kl, "jensen_shannon": jensen_shannon, "chi_squared": chi_squared}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The effects of the reference's own windows, as distances."""
+
+    detector: str
+    distances: tuple[float, ...] = ()
+    end: float = math.inf
+
+    @classmethod
+    def of(cls, detector: str, effects: Sequence[float], end: float = math.inf) -> Spread:
+        """From effects, 0 upwards, one a window, and the largest that the detector could give.
+
+        >>> Spread.of("psi", [0.04, 0.09, 0.01, 0.04]).distances
+        (0.2, 0.3, 0.1, 0.2)
+        """
+        return cls(detector, tuple(_distance(detector, each) for each in effects), _distance(detector, end))
+
+    @property
+    def known(self) -> bool:
+        """Whether there are enough windows to speak of a spread."""
+        return len(self.distances) >= LEAST_WINDOWS
+
+    def floor(self, level: float) -> float:
+        """The effect that a window like these exceeds with a chance of at most ``level`` and of 1/(k + 1).
+
+        >>> round(Spread.of("wasserstein", [0.2, 0.3, 0.1, 0.2]).floor(0.01), 3)
+        0.615
+        >>> round(Spread.of("ks", [0.5, 0.8, 0.2, 0.5], end=1.0).floor(0.001), 3)
+        0.9
+        """
+        windows, largest = len(self.distances), max(self.distances)
+        deviation = float(np.std(self.distances, ddof=1))
+        margin = float(stdtrit(windows - 1, 1 - level)) * deviation * math.sqrt(1 + 1 / windows)
+        limit = min(float(np.mean(self.distances)) + margin, (largest + self.end) / 2)
+        distance = max(largest, limit)
+        return distance * distance if self.detector in QUADRATIC else distance
+
+
+class OwnWindows:
+    """One reference cut into windows like ``window``: as long, and beginning at the same time of day.
+
+    Of more than 60 windows 60 are drawn, the same each time. Spreads are computed when asked for, and kept.
+    """
+
+    def __init__(self, reference: Profile, window: Window) -> None:
+        self._reference = reference
+        self._of_row, self._chosen = _cut(reference.traffic.seconds, window)
+        self._known: dict[tuple[str, Slice], dict[str, Spread]] = {}
+
+    def spread(self, feature: str, part: Slice, detector: str) -> Spread:
+        """How far the windows lie from the rest of the reference; of no window where there is no telling."""
+        key = (feature, part)
+        if key not in self._known:
+            self._known[key] = self._compared(feature, part) if self._reference.has(feature) else {}
+        return self._known[key].get(detector, Spread(detector))
+
+    def _windows(self, part: Slice) -> tuple[Index, list[int]]:
+        """The window of each row of ``part``, and the chosen windows that have enough of them."""
+        index = self._reference.traffic.index(part)
+        of_row = self._of_row if index is None else self._of_row[index]
+        found = np.bincount(of_row[of_row >= 0], minlength=1)
+        return of_row, [at for at in self._chosen if at < len(found) and found[at] >= LEAST_ROWS]
+
+    def _compared(self, feature: str, part: Slice) -> dict[str, Spread]:
+        of_row, chosen = self._windows(part)
+        divide = self._numeric if self._reference.is_numeric(feature) else self._categorical
+        told = [NONE_IS_ZERO | dict(_effects(each)) for each in divide(feature, part, of_row, chosen)]
+        ends = ENDS | self._ends(feature, part, len(of_row) // max(1, len(self._chosen)))
+        return {
+            name: Spread.of(name, [each[name] for each in told if name in each], ends.get(name, math.inf))
+            for name in {name for each in told for name in each}
+        }
+
+    def _ends(self, feature: str, part: Slice, rows: int) -> dict[str, float]:
+        """What the detectors over cells give where all of ``rows`` rows fall in the cell that has the fewest."""
+        if self._reference.is_numeric(feature):
+            counts = self._reference.numeric(feature, part, self._reference.bins(feature)).counts
+        else:
+            counts = np.array(self._reference.categorical(feature, part).bins.reference, dtype=np.int64)
+        extreme = np.zeros_like(counts)
+        extreme[np.argmin(counts)] = rows
+        found = {name: compare(counts, extreme) for name, compare in BINNED.items()}
+        return {name: outcome.effect for name, outcome in found.items() if isinstance(outcome, Result)}
+
+    def _numeric(
+        self, feature: str, part: Slice, of_row: Index, chosen: Sequence[int]
+    ) -> Iterator[list[Hypothesis]]:
+        """Sort once; a window and the rest of the reference are then picked from the order."""
+        bins, index = self._reference.bins(feature), self._reference.traffic.index(part)
+        values = self._reference.values(feature)
+        assert values is not None
+        values = values if index is None else values[index]
+        finite, gone = np.isfinite(values), np.isnan(values)
+        order = np.argsort(values[finite], kind="stable")
+        ordered, window_of = values[finite][order], of_row[finite][order]
+        for at in chosen:
+            own, rows, missing = window_of == at, of_row == at, int(np.count_nonzero(gone & (of_row == at)))
+            count = int(np.count_nonzero(rows))
+            now = NumericPart.of_ordered(count, missing, ordered[own], bins)
+            left = len(values) - count, int(np.count_nonzero(gone)) - missing
+            yield about_numeric(feature, part, bins, NumericPart.of_ordered(*left, ordered[~own], bins), now)
+
+    def _categorical(
+        self, feature: str, part: Slice, of_row: Index, chosen: Sequence[int]
+    ) -> Iterator[list[Hypothesis]]:
+        column, index = self._reference.traffic.categorical[feature], self._reference.traffic.index(part)
+        rows = np.arange(len(column.codes)) if index is None else index
+        whole = self._reference.categorical(feature, part)
+        for at in chosen:
+            own = rows[of_row == at]
+            now = CategoryPart(len(own), column.counts(own))
+            left = {name: count - now.counts.get(name, 0) for name, count in whole.counts.items()}
+            seen = {name: count for name, count in left.items() if count}
+            yield about_categorical(feature, part, CategoryPart(whole.rows - len(own), seen), now)
+
+
+class Floors:
+    """Raises the floor of a result to what the reference's own windows ask for.
+
+    ``features`` and ``slices`` are the numbers of features in all traffic, and of features times slices, that are
+    tested together. A ``passing`` reference is compared with one window only, so its spread is computed where the own
+    floor was reached, and for nothing else; that of a lasting one is computed for all of the traffic.
+    """
+
+    def __init__(self, own: OwnWindows, rate: float, features: int, slices: int, *, passing: bool) -> None:
+        self._own = own
+        self._level = rate / max(1, features)
+        self._level_in_slices = rate / max(1, slices)
+        self._passing = passing
+
+    def __call__(self, feature: str, part: Slice, detector: str, result: Result) -> Result:
+        """``result`` with its floor and a note on where that comes from."""
+        if result.effect < result.floor and (self._passing or part != ALL):
+            return result
+        spread = self._own.spread(feature, part, detector)
+        known = spread if spread.known else self._own.spread(feature, ALL, detector)
+        if not known.known:
+            few = f"{len(spread.distances)} of the {LEAST_WINDOWS} reference windows needed"
+            return _noted(result, f"the floor does not know the traffic's own spread: {few}")
+        floor = known.floor(self._level if part == ALL else self._level_in_slices)
+        where = "" if known is spread else " of all traffic"
+        raised = replace(result, floor=max(result.floor, floor))
+        return _noted(raised, f"floor from {len(known.distances)} reference windows{where}")
+
+
+class Spreads:
+    """Keeps the cut windows of every reference as long as somebody keeps the reference."""
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[Profile, dict[tuple[timedelta, int], OwnWindows]] = WeakKeyDictionary()
+
+    def floors(
+        self, reference: Profile, window: Window, hypotheses: Sequence[Hypothesis], watch: Watch, kind: str
+    ) -> Floors | None:
+        """The floors for the hypotheses about one window; None where ``watch`` wants none but the statistics' own."""
+        if not watch.floor_from_reference:
+            return None
+        cuts = self._kept.setdefault(reference, {})
+        key = (window.length, _phase(window))
+        if key not in cuts:
+            cuts[key] = OwnWindows(reference, window)
+        asked = {(each.feature, each.part) for each in hypotheses}
+        everywhere = sum(1 for _, part in asked if part == ALL)
+        counts = everywhere, len(asked) - everywhere
+        return Floors(cuts[key], watch.false_discovery_rate, *counts, passing=kind == "trailing")
+
+
+def _phase(window: Window) -> int:
+    """Seconds into the day, or into the window where that is shorter, at which ``window`` begins."""
+    return int(window.start.timestamp()) % min(int(window.length.total_seconds()), DAY_S)
+
+
+def _cut(seconds: Index | None, window: Window) -> tuple[Index, list[int]]:
+    """The number of each row's window, -1 outside of all, and the windows chosen. Only whole windows are cut."""
+    if seconds is None or not len(seconds):
+        return np.empty(0, dtype=np.int64), []
+    length = int(window.length.total_seconds())
+    hour = int(seconds.min()) // HOUR_S * HOUR_S
+    first = hour + (_phase(window) - hour) % min(length, DAY_S)
+    end = (int(seconds.max()) // HOUR_S + 1) * HOUR_S
+    number = (seconds - first) // length
+    number = np.where((number >= 0) & (number < (end - first) // length), number, -1)
+    present, rows = np.unique(number, return_inverse=True)
+    of_row: Index = rows.reshape(-1) - int(present[0] == -1)
+    full = np.flatnonzero(np.bincount(of_row[of_row >= 0], minlength=1) >= LEAST_ROWS)
+    drawn = full if len(full) <= MOST_WINDOWS else np.random.default_rng(0).choice(full, MOST_WINDOWS, replace=False)
+    return of_row, sorted(drawn.tolist())
+
+
+def _effects(hypotheses: Sequence[Hypothesis]) -> Iterator[tuple[str, float]]:
+    for each in hypotheses:
+        answers: list[tuple[str, Callable[[], object]]] = [(each.detector, lambda at=each: at.outcome), *each.followers]  # type: ignore[misc]
+        for detector, compute in answers:
+            outcome = compute()
+            if isinstance(outcome, Result):
+                yield detector, outcome.effect
+
+
+def _distance(detector: str, effect: float) -> float:
+    return math.sqrt(effect) if detector in QUADRATIC else effect
+
+
+def _noted(result: Result, note: str) -> Result:
+    return replace(result, note="; ".join(part for part in (result.note, note) if part))
