@@ -101,7 +101,9 @@ class OwnWindows:
 
     def __init__(self, reference: Profile, window: Window) -> None:
         self._reference = reference
-        self._of_row, self._chosen = _cut(reference.traffic.seconds, window)
+        seconds, rows = reference.traffic.seconds, reference.traffic.rows
+        nowhere: tuple[Index, list[int]] = np.full(rows, -1, dtype=np.int64), []
+        self._of_row, self._chosen = nowhere if seconds is None or not rows else _cut(seconds, window)
         self._known: dict[tuple[str, Slice], dict[str, Spread]] = {}
 
     def spread(self, feature: str, part: Slice, detector: str) -> Spread:
@@ -227,10 +229,8 @@ def _phase(window: Window) -> int:
     return int(window.start.timestamp()) % min(int(window.length.total_seconds()), DAY_S)
 
 
-def _cut(seconds: Index | None, window: Window) -> tuple[Index, list[int]]:
+def _cut(seconds: Index, window: Window) -> tuple[Index, list[int]]:
     """The number of each row's window, -1 outside of all, and the windows chosen. Only whole windows are cut."""
-    if seconds is None or not len(seconds):
-        return np.empty(0, dtype=np.int64), []
     length = int(window.length.total_seconds())
     hour = int(seconds.min()) // HOUR_S * HOUR_S
     first = hour + (_phase(window) - hour) % min(length, DAY_S)

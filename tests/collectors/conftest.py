@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import httpx
 import pytest
+from kafka import KafkaAdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidegauge.collectors.direct import DirectTransport
@@ -103,9 +105,26 @@ def _direct_transport(_store: Store) -> Iterator[Transport]:
     transport.close(10)
 
 
-@pytest.fixture(scope="session")
-def _kafka_transport(_store: Store, kafka_broker: KafkaBroker) -> Iterator[Transport]:
-    settings = Kafka(bootstrap_servers=(kafka_broker.bootstrap,), flush_after_s=0.05, partitions=2)
+@pytest.fixture(scope="module")
+def clean_kafka(kafka_broker: KafkaBroker) -> Iterator[KafkaBroker]:
+    """The broker without the signals' topics; what this module writes is no other's business."""
+    _delete_topics(kafka_broker)
+    yield kafka_broker
+    _delete_topics(kafka_broker)
+
+
+def _delete_topics(broker: KafkaBroker) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    try:
+        admin.delete_topics(sorted({*map(str, Signal)} & set(admin.list_topics())))
+    finally:
+        admin.close()
+
+
+@pytest.fixture(scope="module")
+def _kafka_transport(_store: Store, clean_kafka: KafkaBroker) -> Iterator[Transport]:
+    group = f"collectors-{uuid.uuid4().hex}"
+    settings = Kafka(bootstrap_servers=(clean_kafka.bootstrap,), group_id=group, flush_after_s=0.05, partitions=2)
     transport = KafkaTransport(settings)
     sink = Sink(_store, settings)
     worker = threading.Thread(target=sink.run)

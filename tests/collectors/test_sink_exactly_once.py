@@ -120,10 +120,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(store: Store, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(store: Store, clean_kafka: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setattr(sink_module, "POLL_MS", 20)
-    create_topics(Kafka(bootstrap_servers=(kafka_broker.bootstrap,), partitions=2))
-    ready = Bench(store, kafka_broker, KafkaProducer(bootstrap_servers=kafka_broker.bootstrap, linger_ms=0))
+    create_topics(Kafka(bootstrap_servers=(clean_kafka.bootstrap,), partitions=2))
+    ready = Bench(store, clean_kafka, KafkaProducer(bootstrap_servers=clean_kafka.bootstrap, linger_ms=0))
     yield ready
     for each in ready.sinks:
         each.close()
@@ -164,12 +164,12 @@ class Schedule:
         return f"{self.step} #{self.nth}, batches of {self.first} then {self.second}, {self.extra} sent in between"
 
 
-REQUESTS, PER_REQUEST, POISON_AT = 12, 5, (2, 9)
+REQUESTS, PER_REQUEST, POISON_AT = 8, 5, (2, 6)
 BOUNDS = ((10, 1000), (1000, 10), (15, 20))
 SCHEDULES = [
     Schedule(step, nth, first, second, extra)
     for (step, nth), ((first, second), extra) in itertools.product(
-        itertools.product(STEPS, (1, 2, 3)), zip(BOUNDS, (0, 3, 6), strict=True)
+        itertools.product(STEPS, (1, 2, 3)), zip(BOUNDS, (0, 2, 4), strict=True)
     )
     if nth == 1 or first < 1000  # one large batch reaches each step once
 ]

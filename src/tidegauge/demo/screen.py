@@ -33,16 +33,17 @@ COUNTS = {
     "drift findings": "SELECT count() FROM findings WHERE verdict = 'drift'",
     "undetermined findings": "SELECT count() FROM findings WHERE verdict = 'undetermined'",
 }
-STRONGEST = """SELECT subject, feature, if(dimension = '', 'all', concat(dimension, '=', slice)) AS part, detector,
-  min(since) AS first, argMax(effect, window_end) AS size, argMax(p_adjusted, window_end) AS p,
-  argMax(n_current, window_end) AS n, size / argMax(effect_floor, window_end) AS times_floor
-FROM findings WHERE verdict = 'drift' AND effect_floor > 0
-GROUP BY subject, feature, part, detector
-ORDER BY times_floor DESC LIMIT 1 BY subject, feature, part LIMIT 15"""
+STRONGEST = """SELECT * FROM (
+  SELECT subject, feature, if(dimension = '', 'all', concat(dimension, '=', slice)) AS part, detector,
+    min(since) AS first, uniqExact(window_end) AS windows, max(effect) AS size, argMax(p_adjusted, effect) AS p,
+    argMax(n_current, effect) AS n, max(effect / effect_floor) AS times_floor
+  FROM findings WHERE verdict = 'drift' AND effect_floor > 0 GROUP BY subject, feature, part, detector
+  ORDER BY part = 'all' DESC, times_floor DESC LIMIT 1 BY subject, feature)
+ORDER BY times_floor DESC LIMIT 15"""
 ALERTS = """SELECT rule, countIf(state = 'firing' AND previous != 'firing') AS fired,
   countIf(state = 'resolved') AS resolved, any(severity) AS severity, any(owner) AS owner
 FROM alert_events GROUP BY rule HAVING fired > 0 ORDER BY severity, rule"""
-SHOWN_PER_ROUND = 4
+SHOWN_PER_ROUND = 2
 
 
 class Screen:
@@ -149,15 +150,8 @@ class Screen:
             counts.add_row(name, f"{store.value(sql):,}")
         self._console.print(counts)
         drift = Table(
-            "what",
-            "for whom",
-            "since",
-            "by",
-            "effect",
-            "x floor",
-            "p",
-            "n",
-            title="Largest drifts",
+            *("what", "for whom", "first since", "windows", "by", "largest effect", "x floor", "p", "n"),
+            title="Largest drifts, one line a feature",
             title_justify="left",
         )
         for row in store.rows(STRONGEST):
@@ -241,9 +235,10 @@ def _summary_row(row: Mapping[str, Any]) -> list[str]:
         escape(f"{row['subject']} {row['feature']}"),
         escape(row["part"]),
         f"{row['first']:%Y-%m-%d %H:%M}",
+        str(row["windows"]),
         row["detector"],
         f"{row['size']:.3g}",
-        f"{row['times_floor']:.0f}",
+        f"{row['times_floor']:.1f}",
         f"{row['p']:.1g}" if row["p"] is not None else "",
         f"{row['n']:,}",
     ]

@@ -26,6 +26,9 @@ from tidegauge.demo.flights.data import SLICES
 from tidegauge.demo.flights.model import MODEL
 
 ASSISTANT = "stdlib-assistant"
+FLIGHTS_WATCH = Watch(
+    name=MODEL, reference=Reference(kind="training"), window_hours=7 * 24, step_hours=7 * 24, slices=SLICES
+)
 
 
 def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: datetime, light: bool) -> Settings:
@@ -44,15 +47,7 @@ def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: dat
         receiver=Receiver(http_port=_free(4318), grpc_port=_free(4317)),
         page=Page(port=page),
         detectors=Detectors(
-            models=(
-                Watch(
-                    name=MODEL,
-                    reference=Reference(kind="training"),
-                    window_hours=7 * 24,
-                    step_hours=7 * 24,
-                    slices=SLICES,
-                ),
-            ),
+            models=(FLIGHTS_WATCH,),
             services=(
                 Watch(
                     name=ASSISTANT,

@@ -54,8 +54,12 @@ class Performance:
 
 def weekly_shifts(training: pl.DataFrame, rows: pl.DataFrame) -> list[Shift]:
     """Every feature in every whole week (Monday to Sunday) of ``rows`` against ``training``."""
-    weeks = _weeks(rows)
-    return [shift for feature in FEATURES for shift in _feature_shifts(feature, training[feature], weeks)]
+    return shifts(training, _weeks(rows))
+
+
+def shifts(training: pl.DataFrame, parts: dict[date, pl.DataFrame]) -> list[Shift]:
+    """Every feature in every part of the rows, named by its first day, against ``training``."""
+    return [shift for feature in FEATURES for shift in _feature_shifts(feature, training[feature], parts)]
 
 
 def monthly_performance(answered: pl.DataFrame) -> list[Performance]:
