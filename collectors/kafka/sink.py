@@ -29,6 +29,7 @@ from tidegauge.store import Store
 log = logging.getLogger(__name__)
 
 POLL_MS = 100
+PAUSE_S = 1.0  # after an error of Kafka's
 POISON_MINIMUM = 10  # below so many bad records their share says nothing
 
 
@@ -77,7 +78,7 @@ class Sink:
             except KafkaError as error:
                 log.warning("Kafka: %s; starting again from the commits", error)
                 self._generation = None
-                self._stopping.wait(1)
+                self._stopping.wait(PAUSE_S)
 
     def stop(self) -> None:
         """Ask ``run`` to return."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -26,7 +25,8 @@ from tidegauge import __version__
 from tidegauge.clock import Clock, SystemClock
 from tidegauge.collectors.sdk import exporters, frames, records, wire
 from tidegauge.collectors.sdk.sender import Sender
-from tidegauge.collectors.sdk.spans import INHERITED, Guardrail, LlmCall, Retrieval, Step, Steps, ToolCall
+from tidegauge.collectors.sdk.spans import INHERITED, Steps
+from tidegauge.collectors.sdk.tracing import Tracing
 from tidegauge.errors import InvalidRecord
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ UNLIMITED = LogRecordLimits(max_log_record_attributes=LogRecordLimits.UNSET)  # 
 UNSENDABLE = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, pa.ArrowException)
 
 
-class Client:
+class Client(Tracing):
     """A service's way to Tidegauge; make one with :func:`init`.
 
     No method raises into the service unless ``strict`` is set: a record that cannot be sent is counted in ``rejected``
@@ -70,7 +70,7 @@ class Client:
             )
         )
         self._logger = self._loggers.get_logger("tidegauge", __version__)
-        self._steps = Steps(self._tracers.get_tracer("tidegauge", __version__), clock, capture_content)
+        super().__init__(Steps(self._tracers.get_tracer("tidegauge", __version__), clock, capture_content))
         self.rejected = 0
 
     @property
@@ -201,60 +201,6 @@ class Client:
     ) -> None:
         """What came of it: click, conversion, deflection ..."""
         self._event(records.OUTCOME, lambda: records.outcome(name, value, prediction_id), timestamp, trace_id)
-
-    def request(
-        self,
-        name: str = "request",
-        *,
-        tenant: str = "",
-        intent: str = "",
-        session: str = "",
-        role: str = "",
-        slices: Mapping[str, str] | None = None,
-        versions: Mapping[str, str] | None = None,
-    ) -> AbstractContextManager[Step]:
-        """The root span of one request; steps inside inherit its context."""
-        return self._steps.request(name, records.context(tenant, intent, session, role, slices, versions))
-
-    def llm_call(
-        self,
-        model: str,
-        *,
-        provider: str = "",
-        operation: str = "chat",
-        prompt_name: str = "",
-        prompt_version: str = "",
-    ) -> AbstractContextManager[LlmCall]:
-        """A span around one call of a language model."""
-        attributes = {
-            "gen_ai.operation.name": operation,
-            "gen_ai.request.model": model,
-            "gen_ai.provider.name": provider,
-            "gen_ai.prompt.name": prompt_name,
-            "gen_ai.prompt.version": prompt_version,
-        }
-        return self._steps.span(LlmCall, f"{operation} {model}", attributes, client=True)
-
-    def retrieval(self, source: str, query: str = "", top_k: int | None = None) -> AbstractContextManager[Retrieval]:
-        """A span around a search in ``source``."""
-        attributes: records.Attributes = {"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": source}
-        if top_k is not None:
-            attributes["gen_ai.retrieval.top_k"] = top_k
-        if self._steps.captures:
-            attributes["gen_ai.retrieval.query.text"] = query
-        return self._steps.span(Retrieval, f"retrieval {source}", attributes, client=True)
-
-    def tool_call(self, name: str, arguments: str = "") -> AbstractContextManager[ToolCall]:
-        """A span around one tool call."""
-        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
-        if self._steps.captures:
-            attributes["gen_ai.tool.call.arguments"] = arguments
-        return self._steps.span(ToolCall, f"execute_tool {name}", attributes)
-
-    def guardrail(self, name: str) -> AbstractContextManager[Guardrail]:
-        """A span around one check of input or output."""
-        attributes = {"tidegauge.guardrail.name": name, "tidegauge.guardrail.action": "pass"}
-        return self._steps.span(Guardrail, f"guardrail {name}", attributes)
 
     def flush(self, timeout_s: float = 30) -> bool:
         """Wait until all that was logged is delivered or given up; False after ``timeout_s``."""

@@ -12,7 +12,7 @@ from typing import Any
 from tidegauge import instruments
 from tidegauge.clock import Clock, SystemClock
 from tidegauge.config import Settings
-from tidegauge.errors import ConfigError
+from tidegauge.errors import ConfigError, TidegaugeError
 from tidegauge.model import Transport
 from tidegauge.store import Store
 
@@ -78,6 +78,7 @@ class Service:
         self.store: Store | None = None
         self.transport: Transport | None = None
         self.receiver_url = self.grpc_url = self.page_url = ""
+        self.failure: TidegaugeError | None = None  # why a part has stopped for good; a person must look
         try:
             self._start(roles, manual)
         except BaseException:
@@ -132,7 +133,7 @@ class Service:
         from tidegauge.collectors.kafka import Sink
 
         sink = Sink(self._database, self.settings.kafka)
-        thread = threading.Thread(target=sink.run, name="tidegauge-sink", daemon=True)
+        thread = threading.Thread(target=self._guarded, args=(sink.run,), name="tidegauge-sink", daemon=True)
         thread.start()
 
         def close() -> None:
@@ -141,6 +142,13 @@ class Service:
             sink.close()
 
         self._closers.append(close)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except TidegaugeError as error:
+            log.critical("%s", error)
+            self.failure = error
 
     def _start_receiver(self) -> None:
         from tidegauge.collectors.receiver import ReceiverServer

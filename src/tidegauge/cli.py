@@ -216,7 +216,9 @@ def _run(config: Path | None, *roles: str) -> None:
         service = Service(settings, frozenset(Role(each) for each in roles))
         try:
             _announce(service)
-            stop.wait()
+            while not stop.wait(1):
+                if service.failure:
+                    raise service.failure
         finally:
             service.close()
 

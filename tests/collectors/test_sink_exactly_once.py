@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import CommitFailedError
+from kafka.errors import CommitFailedError, KafkaConnectionError
 from kafka.structs import OffsetAndMetadata
 from otlp_payloads import logs, predictions, record
 
@@ -533,6 +533,31 @@ def test_a_broker_killed_under_load_loses_nothing_that_was_acknowledged(
 
 
 IDS = "SELECT prediction_id AS id, count() AS n FROM predictions WHERE model = {m:String} GROUP BY id"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_connection_lost_in_the_middle_of_a_batch_neither_skips_nor_repeats(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """What was fetched and not yet taken is fetched again; what was inserted and not committed is not."""
+    group, model = new_group(), new_group()
+    settings = bench.settings(group, max_batch_records=10)
+    bench.start_at_end(settings)
+    lost = itertools.count(1)
+
+    def lose_connection(reached: str) -> None:
+        if reached == step and next(lost) in (2, 3):
+            raise KafkaConnectionError("the broker is gone")
+
+    monkeypatch.setattr(sink_module, "PAUSE_S", 0.02)
+    end = bench.send(*[predictions([f"{place}-{n}" for n in range(5)], model) for place in range(20)])
+    sink = bench.sink(settings, lose_connection)
+    thread = threading.Thread(target=sink.run)
+    thread.start()
+    until(lambda: _position(sink) >= end)
+    sink.stop()
+    thread.join(20)
+    assert bench.stored(model) == (100, 100, 100)
 
 
 def test_a_record_larger_than_kafka_takes_is_refused_for_good(kafka_broker: KafkaBroker) -> None:

@@ -42,6 +42,7 @@ EXAMPLES = (
     "units:temp@2013-11-01",
     "units:distance:JFK@2013-07-01",
     "missing:seats@2013-07-01",
+    "missing:pressure:LGA@2013-07-01",
     "constant:minute_of_day@2013-07-01",
     "labels:B6@2013-07-01",
     "new_category:UA@2013-07-01",
