@@ -52,9 +52,7 @@ def about_numeric(
     return compare_numeric(feature, part, bins, reference, current) + means
 
 
-def about_categorical(
-    feature: str, part: Slice, reference: CategoryPart, current: CategoryPart
-) -> list[Hypothesis]:
+def about_categorical(feature: str, part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
     """All that is asked about a categorical feature; of the errors of a classifier, how many there are."""
     if feature == "error":
         return compare_error(part, reference, current)
@@ -83,9 +81,7 @@ def compare_numeric(
     ]
 
 
-def compare_categorical(
-    feature: str, part: Slice, reference: CategoryPart, current: CategoryPart
-) -> list[Hypothesis]:
+def compare_categorical(feature: str, part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
     """Distribution over the frequent categories, categories never seen before, missing values."""
     counts = _counts(reference, current)
     evidence = partial(_evidence, lambda: reference.bins.labels, *counts)

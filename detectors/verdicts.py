@@ -23,7 +23,7 @@ Floors: TypeAlias = Callable[[str, Slice, str, Result], Result]
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """"This did not change", tested by ``detector`` and measured once more by each follower.
+    """ "This did not change", tested by ``detector`` and measured once more by each follower.
 
     Followers and evidence are computed only when somebody will read them.
     """
@@ -55,8 +55,10 @@ def judge(hypotheses: Sequence[Hypothesis], rate: float, floors: Floors | None =
 
 def worth_a_row(claim: Claim) -> bool:
     """Whether a claim is stored: of slices only drift, and what could not be tested; of all traffic everything."""
-    return claim.part == ALL or claim.verdict is Verdict.DRIFT or (
-        claim.verdict is Verdict.UNDETERMINED and claim.outcome is not None
+    return (
+        claim.part == ALL
+        or claim.verdict is Verdict.DRIFT
+        or (claim.verdict is Verdict.UNDETERMINED and claim.outcome is not None)
     )
 
 
@@ -74,9 +76,7 @@ def _quiet(claim: Claim) -> Claim:
     return replace(claim, outcome=None) if silent else claim
 
 
-def _claims(
-    hypothesis: Hypothesis, adjusted: float | None, rate: float, floors: Floors | None
-) -> Iterator[Claim]:
+def _claims(hypothesis: Hypothesis, adjusted: float | None, rate: float, floors: Floors | None) -> Iterator[Claim]:
     first = _claim(hypothesis, hypothesis.detector, hypothesis.outcome, adjusted, rate, floors)
     yield first
     read = hypothesis.part == ALL or (adjusted is not None and adjusted <= rate)

@@ -82,8 +82,10 @@ class Corpus:
         known = self._vectors(service, sql, params | {"embedder": self._embedder.name})
         known |= self._embed(service, [row for row in rows if row["t"] not in known])
         vectors = np.array([known[row["t"]] for row in rows], dtype=np.float32)
-        columns = {name: encoded(pa.chunked_array([pa.array([row[f"d{at}"] for row in rows], pa.string())]))
-                   for at, name in enumerate(dimensions)}
+        columns = {
+            name: encoded(pa.chunked_array([pa.array([row[f"d{at}"] for row in rows], pa.string())]))
+            for at, name in enumerate(dimensions)
+        }
         return Texts(calls, texts, tuple(row["t"] for row in rows), vectors, columns)
 
     def _vectors(self, service: str, sample: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -77,8 +77,13 @@ class ServiceRound:
             return [_unknown(reason, 0, texts)]
         reference = self._corpus.read(service, span, watch.slices)
         if len(reference.sample) < LEAST_TEXTS:
-            return [_unknown(f"{len(reference.sample)} texts in the reference are too few: {LEAST_TEXTS} are needed",
-                             len(reference.sample), texts)]
+            return [
+                _unknown(
+                    f"{len(reference.sample)} texts in the reference are too few: {LEAST_TEXTS} are needed",
+                    len(reference.sample),
+                    texts,
+                )
+            ]
         current = self._corpus.read(service, window, watch.slices)
         return _judged(reference, current, watch, self._settings.permutations)
 

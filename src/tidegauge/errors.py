@@ -13,8 +13,11 @@ TidegaugeError
 from __future__ import annotations
 
 # ClickHouse codes that say nothing about the data: out of memory, too many parts or queries, no space, read-only,
-# timeouts, network, and failures without a code.
-TRANSIENT_CODES = frozenset({0, 3, 23, 74, 75, 76, 159, 164, 202, 203, 209, 210, 236, 241, 242, 243, 252, 319, 999})
+# timeouts, network, users and rights, a table or database that is not there (yet), and failures without a code.
+TRANSIENT_CODES = frozenset(
+    {0, 3, 23, 60, 74, 75, 76, 81, 159, 164, 192, 193, 194, 201, 202, 203, 209, 210}
+    | {236, 241, 242, 243, 252, 319, 394, 497, 516, 999, 1001}
+)
 
 
 class TidegaugeError(Exception):

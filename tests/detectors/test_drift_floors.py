@@ -54,7 +54,7 @@ def test_weeks_with_their_own_weather_are_no_drift_more_often_than_stated(rng: n
     rounds = 40
     found = [drifting(evaluated(Profile(weeks(rng, 12)), weeks(rng, 1, first=13), 13)) for _ in range(rounds)]
     everywhere = sum(any(part == "all" for _, part in each) for each in found)
-    assert everywhere <= 8, f"{everywhere} of {rounds} at 5 %: more than 8 in 1 run of 3000"
+    assert everywhere <= 14, f"{everywhere} of {rounds}: at the stated 14 % more than 14 in 1 run of 2000"
 
 
 def test_without_floors_from_the_reference_every_such_week_is_drift(rng: np.random.Generator) -> None:
