@@ -18,9 +18,10 @@ distances; the others are distances already.
 Where a statistic ends before that limit (KS at 1, PSI where all rows fall in one cell), nothing could pass such a
 floor: the third term takes at most half of the room that the largest distance leaves.
 
-Limits. The t quantile is that of a normal spread, and half-normal distances have a longer upper tail: with 12 windows of
-normal weather and 7 features, 14 % of further windows pass some floor where 5 % is asked for (250 simulated windows,
-tests/detectors/test_drift_floors.py). Fewer than 4 windows: the own floor stands, and the finding says that it does not know the traffic's spread.
+Limits. The t quantile is that of a normal spread, and half-normal distances have a longer upper tail: with 12 windows
+of normal weather and 7 features, 14 % of further windows pass some floor where 5 % is asked for (250 simulated ones,
+made as in tests/detectors/test_drift_floors.py). Fewer than 4 windows: the own floor stands, and the finding says that
+it does not know the traffic's spread.
 A reference of one season does not know the next one: that summer is warmer than spring is a finding, and a true one.
 Neighbouring windows resemble each other, so with a short reference the floor is a little low. A fault inside the
 reference raises the floor. Windows in which a detector cannot tell are left out of its k; a slice with fewer than 4

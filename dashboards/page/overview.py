@@ -85,7 +85,7 @@ class Group:
 
 
 def alerts_at(store: Store, at: datetime) -> Rows:
-    """Every rule that is neither inactive nor resolved at ``at``, open ones first: an alert without data is open until it is resolved."""
+    """Every rule that is neither inactive nor resolved at ``at``; open ones first, also while they have no data."""
     return store.rows(STATES, {"at": at})
 
 
