@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from tidegauge.demo.flights import data
-from tidegauge.demo.flights.model import NUMERIC, Fitted, assess, encode, fit, fit_with_a_bug
+from tidegauge.demo.flights.model import Fitted, assess, encode, fit, fit_with_a_bug
 from tidegauge.errors import MissingExtra
 
 
@@ -27,8 +27,8 @@ def labelled(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def test_quality_agrees_with_scikit_learn(rng: np.random.Generator) -> None:
-    late = rng.integers(0, 2, 500).astype(float)
-    scores = np.round(np.clip(late * 0.2 + rng.random(500), 0, 1), 1)  # many ties
+    late = rng.integers(0, 2, 500).astype(np.float64)
+    scores = np.asarray(np.round(np.clip(late * 0.2 + rng.random(500), 0, 1), 1), dtype=np.float64)  # many ties
 
     quality = assess(scores, late)
 
@@ -83,7 +83,7 @@ def test_a_category_not_seen_in_training_counts_as_missing(rows: pl.DataFrame, f
 
     matrix = encode(strange, fitted.model.tables)
 
-    assert np.isnan(matrix[:, len(NUMERIC) + 2]).all()
+    assert np.isnan(matrix[:, len(data.NUMERIC) + 2]).all()
     assert np.isfinite(fitted.model.score(strange)).all()
 
 
