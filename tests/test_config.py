@@ -218,3 +218,10 @@ def test_a_number_for_a_secret_is_refused_without_showing_it(tmp_path: Path) -> 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         setattr(Settings().page, "port", 1)  # noqa: B010
+
+
+def test_a_misspelt_variable_is_a_problem_and_not_silence() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(environ={"TIDEGAUGE_RECIEVER__HTTP_PORT": "4318"})
+
+    assert "reciever" in caught.value.problems[0]

@@ -318,7 +318,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text in environ.items():
         keys = name.removeprefix(PREFIX).lower().split("__")
-        if name.startswith(PREFIX) and keys[0] in Settings.model_fields:
+        if name.startswith(PREFIX) and (len(keys) > 1 or keys[0] in Settings.model_fields):
             _merge(found, _nest(keys, _value(name, text)))
     return found
 
