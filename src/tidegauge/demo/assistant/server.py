@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
@@ -21,7 +20,6 @@ from tidegauge.demo.assistant.words import tokens
 from tidegauge.web import WebServer
 
 WORDS_PER_CHUNK = 12
-START_WITHIN_S = 10
 
 
 class ModelServer:
@@ -33,35 +31,22 @@ class ModelServer:
     """
 
     def __init__(self, seed: int = 0, port: int = 0) -> None:
-        self._web = WebServer(application(seed), "127.0.0.1", port, "tidegauge-demo-models")
-        _wait_until_it_listens(self._web.port)
+        self._server = WebServer(application(seed), "127.0.0.1", port, "tidegauge-demo-models")
 
     @property
     def base_url(self) -> str:
         """Where an OpenAI client finds it."""
-        return f"{self._web.url}/v1"
+        return f"{self._server.url}/v1"
 
     def close(self) -> None:
         """Stop and free the port."""
-        self._web.close()
+        self._server.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-def _wait_until_it_listens(port: int) -> None:
-    deadline = time.monotonic() + START_WITHIN_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=START_WITHIN_S).close()
-            return
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
 
 
 def application(seed: int = 0) -> Starlette:
