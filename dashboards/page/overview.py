@@ -64,6 +64,11 @@ class Drift:
         """Effect in multiples of the floor below which it does not matter."""
         return _times(self.finding)
 
+    @property
+    def new(self) -> bool:
+        """Whether it began in the window that was tested last, and did not go on from one before."""
+        return self.since is not None and self.since >= self.finding["window_start"]
+
 
 @dataclass(slots=True)
 class Tile:
@@ -97,8 +102,8 @@ def latest_findings(store: Store, at: datetime) -> Rows:
 def open_drifts(findings: Rows) -> list[Drift]:
     """Findings of drift, one for each subject, feature and slice, most important first.
 
-    Outcomes and data integrity come before outputs, outputs before inputs; within each the larger effect over its
-    floor, then all traffic before a slice.
+    Outcomes and data integrity come before outputs, outputs before inputs; within each what is new before what has
+    been drifting for long, then the larger effect over its floor, then all traffic before a slice.
     """
     groups: dict[tuple[str, ...], Rows] = {}
     for row in findings:
@@ -113,7 +118,7 @@ def _strongest(rows: Rows) -> Drift:
     return Drift(ordered[0], tuple(row["detector"] for row in ordered), min(begun, default=None))
 
 
-def _importance(drift: Drift) -> tuple[int, float, bool]:
+def _importance(drift: Drift) -> tuple[int, bool, float, bool]:
     row = drift.finding
     if row["feature"] in OUTCOME_FEATURES:
         tier = 0
@@ -121,7 +126,7 @@ def _importance(drift: Drift) -> tuple[int, float, bool]:
         tier = 1
     else:
         tier = 2 if row["feature"] in OUTPUT_FEATURES else 3
-    return tier, -(drift.times or 0.0), bool(row["dimension"])
+    return tier, not drift.new, -(drift.times or 0.0), bool(row["dimension"])
 
 
 def _times(row: dict[str, Any]) -> float | None:

@@ -105,7 +105,7 @@ def demo(
         bool, typer.Option("--exit", help="Stop when the replay is over instead of serving the page.")
     ] = False,
     fault: Annotated[
-        str, typer.Option(help="Inject a fault into the flights, such as units:distance@2013-07-01; `list` names them all.")
+        str, typer.Option(help="Inject a fault, such as units:distance@2013-07-01; `list` names them all.")
     ] = "",
     days: Annotated[int, typer.Option(help="Days of flights to replay, from 2013-04-01.", min=7, max=275)] = 275,
     light: Annotated[bool, typer.Option("--light", help="Leave out sentence embeddings even where installed.")] = False,
