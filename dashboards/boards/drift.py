@@ -8,7 +8,7 @@ FOUND = f"FROM findings WHERE {within('window_end')} AND {matching('subject', 'f
 ALL_TRAFFIC = f"{FOUND} AND dimension = ''"
 LATEST = f"""FROM (
   SELECT subject, feature, detector, dimension, slice, argMax(verdict, (window_end, evaluated_at)) AS latest
-  {FOUND} GROUP BY subject, feature, detector, dimension, slice)"""
+  {ALL_TRAFFIC} AND NOT startsWith(reason, 'labels pending') GROUP BY subject, feature, detector, dimension, slice)"""
 TIMES = "max(effect / nullIf(effect_floor, 0))"
 STRONGEST = f"""SELECT subject, feature {ALL_TRAFFIC} GROUP BY subject, feature
   ORDER BY max(effect / nullIf(effect_floor, 0)) DESC NULLS LAST LIMIT"""
@@ -37,7 +37,7 @@ DRIFT = Board(
             f"SELECT countIf(latest = 'drift') AS value {LATEST}",
             Unit.COUNT,
             Kind.STAT,
-            "Tests whose latest window differs from its reference.",
+            "Tests of all traffic whose latest window differs from its reference.",
             width=8,
         ),
         Panel(
@@ -45,7 +45,7 @@ DRIFT = Board(
             f"SELECT count() AS value {LATEST}",
             Unit.COUNT,
             Kind.STAT,
-            "Different tests (feature, detector, slice) that ran.",
+            "Different tests (feature, detector) of all traffic that ran.",
             width=8,
         ),
         Panel(

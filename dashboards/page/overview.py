@@ -25,7 +25,10 @@ ORDER BY firing DESC, indexOf(['firing', 'pending', 'no_data', 'insufficient'], 
   since DESC LIMIT 200"""
 
 # A test counts while its window is not much older than the newest of its subject: a feature that is gone is not open.
-LATEST = """SELECT f.subject AS subject, f.feature AS feature, f.detector AS detector, f.dimension AS dimension,
+# Of a slice only drift is kept as a row, so one that is older than what all traffic was last told about is over.
+# Labels that are still to come say nothing yet.
+TOLD = "window_end <= {at:DateTime64(6)} AND NOT startsWith(reason, 'labels pending')"
+LATEST = f"""SELECT f.subject AS subject, f.feature AS feature, f.detector AS detector, f.dimension AS dimension,
   f.slice AS slice,
   e.1 AS finding_id, e.2 AS verdict, e.3 AS p_adjusted, e.4 AS effect, e.5 AS effect_floor, e.6 AS n_reference,
     e.7 AS n_current,
@@ -33,11 +36,14 @@ LATEST = """SELECT f.subject AS subject, f.feature AS feature, f.detector AS det
 FROM (SELECT subject, feature, detector, dimension, slice,
     argMax(tuple(finding_id, verdict, p_adjusted, effect, effect_floor, n_reference, n_current, since, reason,
     window_start, window_end), (window_end, evaluated_at)) AS e
-  FROM findings WHERE window_end <= {at:DateTime64(6)} AND window_end > {at:DateTime64(6)} - INTERVAL 400 DAY
+  FROM findings WHERE {TOLD} AND window_end > {{at:DateTime64(6)}} - INTERVAL 400 DAY
   GROUP BY subject, feature, detector, dimension, slice) AS f
-INNER JOIN (SELECT subject, max(window_end) AS newest FROM findings WHERE window_end <= {at:DateTime64(6)}
+INNER JOIN (SELECT subject, max(window_end) AS newest FROM findings WHERE window_end <= {{at:DateTime64(6)}}
   GROUP BY subject) AS n ON f.subject = n.subject
-WHERE window_end > newest - toIntervalSecond(3 * dateDiff('second', window_start, window_end))"""
+LEFT JOIN (SELECT subject, feature, max(window_end) AS told FROM findings WHERE {TOLD} AND dimension = ''
+  GROUP BY subject, feature) AS a ON f.subject = a.subject AND f.feature = a.feature
+WHERE window_end > newest - toIntervalSecond(3 * dateDiff('second', window_start, window_end))
+  AND (dimension = '' OR window_end >= told)"""
 
 SERVICES = f"""SELECT service, {bucket("minute")} AS time, sum(calls) AS n, sum(errors) AS failed,
   sum(refusals) AS refused, sum(cost_usd) AS cost,

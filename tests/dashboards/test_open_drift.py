@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
-from tidegauge.dashboards.page.overview import open_drifts
+from tidegauge.dashboards.page.overview import latest_findings, open_drifts
+from tidegauge.store import Store
 
 WINDOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -53,3 +55,43 @@ def test_several_detectors_of_one_feature_are_one_line_that_began_with_the_first
     assert (one.detectors, one.times) == (("ks", "psi"), 4.0)
     assert one.since == WINDOW - timedelta(weeks=3)
     assert not one.new
+
+
+def stored(
+    store: Store, weeks_ago: int, verdict: str, part: str = "", feature: str = "income", reason: str = ""
+) -> None:
+    end = WINDOW - timedelta(weeks=weeks_ago)
+    slices = {"dimension": "country" if part else "", "slice": part}
+    row = (
+        finding(feature, "psi", 2) | slices | {"verdict": verdict, "reason": reason, "since": end - timedelta(weeks=1)}
+    )
+    more = {
+        "window_start": end - timedelta(weeks=1),
+        "window_end": end,
+        "evaluated_at": end,
+        "finding_id": str(uuid4()),
+    }
+    store.insert("findings", [row | more | {"n_reference": 900, "n_current": 90}])
+
+
+def open_now(store: Store) -> list[tuple[str, str]]:
+    drifts = open_drifts(latest_findings(store, WINDOW + timedelta(hours=1)))
+    return [(each.finding["feature"], each.finding["slice"]) for each in drifts]
+
+
+def test_a_slice_without_a_row_in_the_newest_window_is_no_longer_open(store: Store) -> None:
+    stored(store, 1, "drift", part="fr")
+    stored(store, 1, "stable")
+    assert open_now(store) == [("income", "fr")]
+
+    stored(store, 0, "stable")
+    assert open_now(store) == []
+
+
+def test_labels_that_are_still_to_come_do_not_hide_the_last_window_that_had_them(store: Store) -> None:
+    stored(store, 1, "drift", feature="label")
+    stored(store, 1, "drift", feature="label", part="fr")
+    stored(store, 0, "undetermined", feature="label", reason="labels pending: 3 of 90 predictions have theirs")
+    stored(store, 0, "stable")
+
+    assert open_now(store) == [("label", ""), ("label", "fr")]
