@@ -89,6 +89,7 @@ def pipeline(request: pytest.FixtureRequest, store: Store) -> Iterator[Pipeline]
     transport: Transport = request.getfixturevalue(f"_{request.param}_transport")
     with receiving(transport, store) as ready:
         yield ready
+        ready.flush()  # what this test sent must not turn up in the next one's tables
 
 
 @pytest.fixture
