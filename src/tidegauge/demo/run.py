@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby, islice
@@ -47,8 +47,8 @@ class Event:
 
     at: datetime
     order: int
-    play: Callable[[], None]
-    live: bool = False
+    play: Callable[[], None] = field(compare=False)
+    live: bool = field(default=False, compare=False)
 
 
 def run_demo(*, stay: bool, fault: str = "", days: int = 275, light: bool = False) -> int:
