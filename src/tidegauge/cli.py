@@ -144,6 +144,9 @@ def report(
     settings = load(config)
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     store = Store(settings.dsn, settings.clickhouse.database)
+    known = [row["subject"] for row in store.rows("SELECT DISTINCT subject FROM findings ORDER BY subject")]
+    if subject not in known:
+        raise TidegaugeError(f"there are no findings of {subject!r}; there are of: {', '.join(known) or 'nothing yet'}")
     out.write_text(drift_report(store, subject, Window(end - timedelta(days=days), end), end))
     typer.echo(out)
 

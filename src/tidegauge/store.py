@@ -55,7 +55,7 @@ class Store:
         self._lock = threading.Lock()
         if self.embedded:
             Path(dsn.removeprefix("chdb://")).mkdir(parents=True, exist_ok=True)
-        self._root = self._connect("")
+        self._root = self._open()
         self._root.command(f"CREATE DATABASE IF NOT EXISTS {self.database}")
 
     @property
@@ -131,6 +131,13 @@ class Store:
         if self.embedded:
             return {"format_schema": str(path)}
         return {"format_schema_source": "string", "format_schema": _text(path)}
+
+    def _open(self) -> Client:
+        try:
+            return self._connect("")
+        except ClickHouseError as error:
+            hint = "; has another process opened it? An embedded database belongs to one" if self.embedded else ""
+            raise StoreError(f"cannot open the database at {self.address}{hint}: {error}", _code(error)) from error
 
     def _connect(self, database: str) -> Client:
         options: dict[str, Any] = {"database": database, "settings": dict(SESSION_SETTINGS), "tz_mode": "schema"}

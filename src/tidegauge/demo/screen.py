@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tidegauge import instruments
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.app import Service
 from tidegauge.collectors.sdk import Client
@@ -56,6 +57,7 @@ class Screen:
         self._begun = time.monotonic()
         self._seen: set[tuple[str, str, str]] = set()
         self._hidden = 0
+        self._shown_month = ""
         self._delivered: dict[str, int] = {}
 
     def choices(self, choices: Mapping[str, str]) -> None:
@@ -107,9 +109,16 @@ class Screen:
             task = progress.add_task("replaying", total=total)
 
             def advance(at: datetime) -> None:
-                progress.update(task, advance=1, description=f"simulated time {at:%Y-%m-%d %H:%M}")
+                records = f"{_records_in():,} records in"
+                progress.update(task, advance=1, description=f"simulated time {at:%Y-%m-%d %H:%M}, {records}")
+                self._month(at, records)
 
             yield advance
+
+    def _month(self, at: datetime, records: str) -> None:
+        if f"{at:%Y-%m}" != self._shown_month:
+            self._shown_month = f"{at:%Y-%m}"
+            self._console.print(f"[dim]month  {at:%Y-%m-%d}  {records}[/dim]")
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """Drift that was not there before, the largest first."""
@@ -178,6 +187,11 @@ class Screen:
         new = key not in self._seen
         self._seen.add(key)
         return new
+
+
+def _records_in() -> int:
+    name = "tidegauge_accepted_records_total"
+    return int(sum(instruments.REGISTRY.get_sample_value(name, {"signal": each}) or 0 for each in ("logs", "traces")))
 
 
 def _embeddings(embedder: str) -> str:
