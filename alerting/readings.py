@@ -36,11 +36,6 @@ class Observer:
         found = self._seen(rule, rule.window)
         return found if isinstance(found, QueryFailed) else [Reading(each.labels, each) for each in found]
 
-    @property
-    def queries(self) -> int:
-        """How many queries were run."""
-        return len(self._answers)
-
     def _seen(self, rule: Rule, length: timedelta, offset: timedelta = timedelta(0)) -> list[Observation] | QueryFailed:
         end = (self._now - rule.delay - offset).replace(second=0, microsecond=0)
         window = Window(end - length, end)

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from tidegauge.config import Detectors
 from tidegauge.detectors.embedding.sentence_transformers import SentenceTransformers, installed
 
-EXTRA = "embeddings"
-
 
 class Embedder(Protocol):
     """A model of text. ``name`` identifies it: vectors of different models are never compared."""

@@ -6,7 +6,6 @@ TidegaugeError
 ├── InvalidRecord      a prediction, label or feedback that cannot be sent: says which field and why
 ├── Backpressure       no room now: retry after a stated number of seconds
 ├── StoreError         ClickHouse refused a statement: carries its code
-├── Undelivered        a notification that no attempt could deliver
 └── MissingExtra       a feature whose optional packages are not installed: names the extra
 """
 
@@ -59,10 +58,6 @@ class StoreError(TidegaugeError):
         self.code = code
         self.transient = code in TRANSIENT_CODES
         super().__init__(message)
-
-
-class Undelivered(TidegaugeError):
-    """A notification that was given up after its last attempt."""
 
 
 class MissingExtra(TidegaugeError):
