@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from tidegauge.dashboards.boards import BOARDS, board
-from tidegauge.dashboards.page import findings, overview, traces
+from tidegauge.dashboards.lineage import UNKNOWN, VERSIONS, Affected, Selection, affected, export, lineage
+from tidegauge.dashboards.lineage.affected import FORMATS
+from tidegauge.dashboards.page import findings, overview
 from tidegauge.dashboards.page.views import chosen, range_of, store_of
 from tidegauge.dashboards.query import plain, run
-from tidegauge.errors import StoreError
+from tidegauge.errors import InvalidRecord, StoreError
+from tidegauge.store import Store
 
 
 def boards(request: Request) -> Response:
@@ -79,12 +85,33 @@ def open_now(request: Request) -> Response:
 
 
 def trace(request: Request) -> Response:
-    """The spans of a trace and what refers to it."""
-    store, trace_id = store_of(request), request.path_params["trace_id"]
-    rows = traces.spans(store, trace_id)
-    if not rows:
-        raise HTTPException(404, "There is no span of this trace.")
-    return JSONResponse(plain({"spans": rows, **traces.around(store, trace_id)}))
+    """Everything that is known of a prediction or trace: versions, spans, labels, scores, drift."""
+    found = lineage(store_of(request), request.path_params["identifier"])
+    if found is None:
+        raise HTTPException(404, UNKNOWN)
+    return JSONResponse(plain(found))
+
+
+def affected_by(request: Request) -> Response:
+    """What a version touched in the shown time, as JSON or, where the address ends in a file type, each record."""
+    kind = request.path_params.get("kind")
+    try:
+        selection = Selection({name: value for name, value in request.query_params.items() if name in VERSIONS})
+    except InvalidRecord as error:
+        raise HTTPException(400, str(error)) from error
+    store, found = store_of(request), affected(store_of(request), selection, range_of(request, 24 * 30).window)
+    if kind is None:
+        return JSONResponse(plain(found.as_json()))
+    return _file(store, found, f".{kind}")
+
+
+def _file(store: Store, found: Affected, suffix: str) -> Response:
+    if suffix not in FORMATS:
+        raise HTTPException(404, f"Ask for affected with one of {', '.join(FORMATS)}.")
+    with NamedTemporaryFile(suffix=suffix, delete=False) as file:
+        path = Path(file.name)
+    export(store, found, path)
+    return FileResponse(path, filename=f"affected{suffix}", background=BackgroundTask(path.unlink))
 
 
 def health(request: Request) -> Response:

@@ -11,8 +11,10 @@ from starlette.responses import HTMLResponse, Response
 
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
+from tidegauge.dashboards import traces
 from tidegauge.dashboards.boards import BOARDS, board
-from tidegauge.dashboards.page import findings, models, overview, traces
+from tidegauge.dashboards.lineage import UNKNOWN, lineage
+from tidegauge.dashboards.page import findings, models, overview
 from tidegauge.dashboards.page.svg import sparkline
 from tidegauge.dashboards.page.timerange import QUICK, TimeRange, time_range
 from tidegauge.dashboards.panels import Board
@@ -140,22 +142,11 @@ def trace_list(request: Request) -> Response:
 
 
 def trace_page(request: Request) -> Response:
-    """One trace as a waterfall."""
-    store, trace_id = store_of(request), request.path_params["trace_id"]
-    rows = traces.spans(store, trace_id)
-    if not rows:
-        raise HTTPException(
-            404, "There is no span of this trace. It may be past its retention, or not have arrived yet."
-        )
-    return render(
-        request,
-        "trace.html",
-        None,
-        trace_id=trace_id,
-        placed=traces.waterfall(rows),
-        around=traces.around(store, trace_id),
-        limit=traces.MAX_SPANS,
-    )
+    """One answer, named by a trace or prediction id: the waterfall, versions, and all that refers to it."""
+    found = lineage(store_of(request), request.path_params["identifier"])
+    if found is None:
+        raise HTTPException(404, f"{UNKNOWN[0].upper()}{UNKNOWN[1:]}.")
+    return render(request, "trace.html", None, found=found, limit=traces.MAX_SPANS)
 
 
 def alert_page(request: Request) -> Response:

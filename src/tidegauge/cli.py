@@ -151,6 +151,65 @@ def report(
     typer.echo(out)
 
 
+@app.command()
+def trace(
+    identifier: Annotated[str, typer.Argument(help="A prediction id or a trace id.")],
+    config: ConfigFile = None,
+    json_output: AsJson = False,
+) -> None:
+    """Print all that is known of one answer: versions, spans, scores, labels, and the drift it belongs to."""
+    from tidegauge.dashboards.lineage.source import source
+    from tidegauge.dashboards.lineage.text import lineage_text
+    from tidegauge.dashboards.query import plain
+
+    found = source(load(config)).lineage(identifier)
+    typer.echo(json.dumps(plain(found)) if json_output else lineage_text(found))
+
+
+Version = Annotated[str, typer.Option()]
+
+
+@app.command()
+def affected(
+    model: Version = "",
+    model_version: Version = "",
+    base_model: Version = "",
+    fine_tune: Version = "",
+    prompt: Version = "",
+    tool_schema: Version = "",
+    retrieval_index: Version = "",
+    embedding_model: Version = "",
+    eval_pass: Version = "",
+    training_data_hash: Version = "",
+    days: Annotated[float, typer.Option(min=0.01, help="How far back from --until.")] = 30,
+    until: Annotated[datetime | None, typer.Option(help="Last moment, in UTC [default: now]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write each record to this .csv, .parquet or .jsonl file.")
+    ] = None,
+    config: ConfigFile = None,
+    json_output: AsJson = False,
+) -> None:
+    """List what a version touched, by tenant, service and hour; of several versions, where all of them hold."""
+    from tidegauge.dashboards.lineage import VERSIONS, Selection
+    from tidegauge.dashboards.lineage.source import source
+    from tidegauge.dashboards.lineage.text import affected_text
+    from tidegauge.dashboards.query import plain
+    from tidegauge.model import Window
+
+    given = locals()
+    wanted = {name: given[name] for name in VERSIONS if given[name]}
+    if not wanted:
+        raise typer.BadParameter(f"name a version: --{', --'.join(VERSIONS).replace('_', '-')}")
+    selection = Selection(wanted)
+    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
+    reader = source(load(config))
+    found = reader.affected(selection, Window(end - timedelta(days=days), end))
+    typer.echo(json.dumps(plain(found.as_json())) if json_output else affected_text(found))
+    if out:
+        reader.export(found, out)
+        typer.echo(f"each record: {out}", err=True)
+
+
 @app.command("create-topics")
 def create_topics(config: ConfigFile = None, json_output: AsJson = False) -> None:
     """Create the Kafka topics that do not exist yet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tidegauge.dashboards.page.traces import waterfall
+from tidegauge.dashboards.traces import waterfall
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

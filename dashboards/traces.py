@@ -27,8 +27,9 @@ LEFT JOIN (SELECT trace_id, count() AS spans, countIf(error_type != '') AS faile
   FROM llm_calls WHERE timestamp >= {{start:DateTime64(3)}} AND timestamp < {{end:DateTime64(3)}} + INTERVAL 1 HOUR
     GROUP BY trace_id) AS c
 ON t.TraceId = c.trace_id ORDER BY started DESC"""
-BOUNDS = """Timestamp >= (SELECT min(Start) FROM otel_traces_trace_id_ts WHERE TraceId = {id:String})
-  AND Timestamp < (SELECT max(End) FROM otel_traces_trace_id_ts WHERE TraceId = {id:String}) + INTERVAL 1 SECOND"""
+# Compared as DateTime64: a DateTime constant as an exclusive end prunes parts whose newest row is in the second before.
+BOUNDS = """Timestamp >= (SELECT toDateTime64(min(Start), 9) FROM otel_traces_trace_id_ts WHERE TraceId = {id:String})
+  AND Timestamp < (SELECT toDateTime64(max(End) + 1, 9) FROM otel_traces_trace_id_ts WHERE TraceId = {id:String})"""
 SPANS = f"""SELECT Timestamp AS started, SpanId AS span_id, ParentSpanId AS parent_span_id, SpanName AS name,
   SpanKind AS span_kind,
   ServiceName AS service, Duration / 1e9 AS duration_s, StatusCode AS status, StatusMessage AS message,
@@ -37,18 +38,10 @@ SPANS = f"""SELECT Timestamp AS started, SpanId AS span_id, ParentSpanId AS pare
 FROM otel_traces WHERE TraceId = {{id:String}} AND {BOUNDS} ORDER BY Timestamp, SpanId LIMIT {MAX_SPANS}"""
 CALLS = f"""SELECT span_id, kind, name, provider, model, input_tokens, output_tokens, cache_read_tokens, cost_usd,
   time_to_first_token_s, error_type,
-  finish_reason, refused, blocked, tenant, intent, session, prompt_name, prompt_version, input, output, documents
+  finish_reason, refused, blocked, tenant, intent, session, role, prompt_name, prompt_version, versions, slices,
+  input, output, documents
 FROM llm_calls WHERE trace_id = {{id:String}}
   AND {BOUNDS.replace("Timestamp >=", "timestamp >=").replace("Timestamp <", "timestamp <")} LIMIT {MAX_SPANS}"""
-BESIDE = {
-    "scores": """SELECT timestamp, span_id, name, score, label, explanation, error_type, judge FROM scores
-  WHERE trace_id = {id:String}""",
-    "feedback": "SELECT timestamp, span_id, kind, score, comment FROM feedback WHERE trace_id = {id:String}",
-    "outcomes": "SELECT timestamp, name, value FROM outcomes WHERE trace_id = {id:String}",
-    "predictions": """SELECT timestamp, prediction_id, model, version, value, score FROM predictions
-  WHERE trace_id = {id:String}""",
-    "reviews": "SELECT timestamp, span_id, reason, detail, state FROM review_queue WHERE trace_id = {id:String}",
-}
 FILTERS = {"": "all", "errors": "with an error", "refused": "refused", "blocked": "blocked"}
 
 
@@ -72,11 +65,6 @@ def spans(store: Store, trace_id: str) -> Rows:
     """The spans of a trace, at most 2000, each with its GenAI fields under ``call`` (None where it is no such span)."""
     calls = {row["span_id"]: row for row in store.rows(CALLS, {"id": trace_id})}
     return [row | {"call": calls.get(row["span_id"])} for row in store.rows(SPANS, {"id": trace_id})]
-
-
-def around(store: Store, trace_id: str) -> dict[str, Rows]:
-    """What refers to the trace: scores, feedback, outcomes, predictions, reviews."""
-    return {name: store.rows(f"{sql} ORDER BY timestamp LIMIT 200", {"id": trace_id}) for name, sql in BESIDE.items()}
 
 
 def waterfall(rows: Rows) -> list[Placed]:
