@@ -97,7 +97,7 @@ class Service:
     def _start(self, roles: frozenset[Role], manual: bool) -> None:
         if roles - {Role.RECEIVER}:
             self.store = self._open_store()
-        if roles & {Role.RECEIVER, Role.WORKER}:
+        if roles != {Role.PAGE}:
             self.transport = self._open_transport()
         if Role.SINK in roles and self.settings.kafka.bootstrap_servers:
             self._start_sink()
@@ -107,6 +107,8 @@ class Service:
             self._start_page()
         if Role.WORKER in roles:
             self._start_loops(manual)
+        if self.transport and self.settings.telemetry.enabled and not manual:
+            self._start_telemetry(self.transport)
 
     def _open_store(self) -> Store:
         from tidegauge.collectors.schema import migrate
@@ -179,6 +181,13 @@ class Service:
             self._loops.append(("alerting", settings.alerting.interval_s, self._alerting()))
         for name, interval_s, work in self._loops if not manual else ():
             self._closers.append(Periodic(name, interval_s, work, self.clock).close)
+
+    def _start_telemetry(self, transport: Transport) -> None:
+        from tidegauge.telemetry import Telemetry
+
+        telemetry = Telemetry(transport, self.clock.now())
+        interval_s = self.settings.telemetry.interval_s
+        self._closers.append(Periodic("telemetry", interval_s, telemetry.run, self.clock).close)
 
     def _detectors(self) -> Round:
         from tidegauge.detectors.embedding import load_embedder
