@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from tidegauge.alerting.evaluate import evaluate
 from tidegauge.alerting.readings import Observer
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.schedule import Schedule
-from tidegauge.alerting.states import AlertState, Notice, Transition
+from tidegauge.alerting.states import AlertState, Notice, Readings, Transition
 from tidegauge.model import Window
 from tidegauge.store import Store
 
@@ -32,28 +32,43 @@ class Past:
     open_for: timedelta
 
 
-def replay(store: Store, rules: Sequence[Rule], span: Window, step: timedelta) -> list[Transition]:
-    """Every transition that rounds at ``span.start``, then each ``step`` up to ``span.end``, would have brought.
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What the rules that were due at ``now`` saw."""
 
-    It is the same evaluation as the loop's, on the same queries, and it neither stores nor tells anything. What arrived
-    late is seen as if it had been there in time.
+    now: datetime
+    readings: Readings
+
+
+def rounds(store: Store, rules: Sequence[Rule], span: Window, step: timedelta) -> Iterator[Round]:
+    """The rounds at ``span.start``, then each ``step`` up to ``span.end``. What arrived late is seen as if in time.
 
     Raises:
         ValueError: ``step`` is not positive.
     """
     if step <= timedelta(0):
-        raise ValueError("replay needs a step longer than 0")
-    states: dict[str, AlertState] = {}
-    found: list[Transition] = []
+        raise ValueError("a replay needs a step longer than 0")
     schedule, now = Schedule(), span.start
     while now <= span.end:
-        due = schedule.due(rules, now)
-        observer = Observer(store, now)
-        states, transitions = evaluate(rules, {rule.alert: observer.readings(rule) for rule in due}, states, now)
+        due, observer = schedule.due(rules, now), Observer(store, now)
+        yield Round(now, {rule.alert: observer.readings(rule) for rule in due})
         schedule.done(due, now)
-        found += transitions
         now += step
+
+
+def play(rules: Sequence[Rule], past: Iterable[Round]) -> list[Transition]:
+    """Every transition that ``past`` would have brought; the same evaluation as the loop's, and nothing is stored."""
+    states: dict[str, AlertState] = {}
+    found: list[Transition] = []
+    for each in past:
+        states, transitions = evaluate(rules, each.readings, states, each.now)
+        found += transitions
     return found
+
+
+def replay(store: Store, rules: Sequence[Rule], span: Window, step: timedelta) -> list[Transition]:
+    """Every transition that :func:`rounds` would have brought; neither stores nor tells anything."""
+    return play(rules, rounds(store, rules, span, step))
 
 
 def outcomes(rules: Sequence[Rule], transitions: Sequence[Transition], end: datetime) -> list[Past]:
@@ -61,8 +76,13 @@ def outcomes(rules: Sequence[Rule], transitions: Sequence[Transition], end: date
     return [_outcome(rule, [each for each in transitions if each.rule == rule.alert], end) for rule in rules]
 
 
+def open_for(transitions: Sequence[Transition], end: datetime) -> timedelta:
+    """How long the alerts of ``transitions`` were open, added up; those open at ``end`` count up to it."""
+    opened = (end - each.at for each in transitions if each.notice is Notice.FIRE)
+    over = (end - each.at for each in transitions if each.notice is Notice.RESOLVE)
+    return sum(opened, timedelta(0)) - sum(over, timedelta(0))
+
+
 def _outcome(rule: Rule, transitions: Sequence[Transition], end: datetime) -> Past:
-    fires = [each for each in transitions if each.notice is Notice.FIRE]
-    over = [each for each in transitions if each.notice is Notice.RESOLVE]
-    opened = sum((end - each.at for each in fires), timedelta(0)) - sum((end - each.at for each in over), timedelta(0))
-    return Past(rule.alert, rule.severity, len(fires), fires[0].at if fires else None, opened)
+    fires = [each.at for each in transitions if each.notice is Notice.FIRE]
+    return Past(rule.alert, rule.severity, len(fires), fires[0] if fires else None, open_for(transitions, end))

@@ -129,6 +129,20 @@ class Rule(Strict):
         """How many samples a value must rest on."""
         return self.min_samples or (30 if self.measure.kind in (Kind.RATE, Kind.MEAN, Kind.QUANTILE) else 1)
 
+    @property
+    def upward(self) -> bool | None:
+        """Whether it watches for too much (True) or too little (False); None for absence."""
+        if self.compare:
+            return self.compare.above_ratio is not None
+        return None if self.absent_for else self.above is not None
+
+    def with_threshold(self, limit: float) -> Rule:
+        """The same rule with another threshold: of ``above``, ``below`` or the ratio of ``compare``."""
+        if self.compare:
+            name = "above_ratio" if self.upward else "below_ratio"
+            return self.model_copy(update={"compare": self.compare.model_copy(update={name: limit})})
+        return self.model_copy(update={"above" if self.upward else "below": limit})
+
     @cached_property
     def measure(self) -> Metric:
         """The metric that the rule watches."""

@@ -58,6 +58,23 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
     return _threshold(rule, now, now.value)
 
 
+def decisive(rule: Rule, reading: Reading) -> float | None:
+    """The number that the threshold of ``rule`` is held against: the cautious end of the value, or of its ratio.
+
+    None where there is none, or where it rests on too few samples.
+    """
+    now, before, upward = reading.now, reading.before, bool(rule.upward)
+    if rule.absent_for or now is None or now.value is None or now.samples < rule.needed:
+        return None
+    value = _cautious(now, now.value, upward)
+    if not rule.compare:
+        return value
+    if before is None or before.value is None or before.samples < rule.needed:
+        return None
+    base = _cautious(before, before.value, not upward)
+    return value / base if base > 0 and value > 0 else None
+
+
 def _absence(rule: Rule, now: Observation | None) -> Verdict:
     assert rule.absent_for
     if now is None or now.samples == 0:

@@ -250,6 +250,56 @@ def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")]
     typer.echo(f"{len(check_rules(files))} rules are fine")
 
 
+@rules.command("test")
+def rules_test(files: Annotated[list[Path], typer.Argument(help="Test files, see docs/rules.md.")]) -> None:
+    """Run unit tests of rules: series in, expected states out."""
+    from tidegauge.alerting.rule_tests import run_rule_tests
+
+    results = [run_rule_tests(path) for path in files]
+    failures = [str(failure) for _, failed in results for failure in failed]
+    total = sum(expected for expected, _ in results)
+    typer.echo("\n".join([*failures, f"{total - len(failures)} of {total} expectations are met"]))
+    raise typer.Exit(bool(failures))
+
+
+@rules.command("backtest")
+def rules_backtest(
+    files: Annotated[list[Path] | None, typer.Argument(help="Rule files [default: the configuration's]")] = None,
+    days: Annotated[float, typer.Option(min=0.01, help="How far back from --until.")] = 30,
+    until: Annotated[datetime | None, typer.Option(help="Last moment, in UTC [default: now]")] = None,
+    step: Annotated[float, typer.Option(min=0.1, help="Minutes between two rounds.")] = 15,
+    incidents: Annotated[Path | None, typer.Option(help="YAML file of what is known to have been wrong.")] = None,
+    per_week: Annotated[
+        float | None, typer.Option(min=0, help="Propose thresholds that fire at most so often a week.")
+    ] = None,
+    config: ConfigFile = None,
+    json_output: AsJson = False,
+) -> None:
+    """Replay rules over stored data: what they would have said, when, how often, and against known incidents."""
+    from rich.console import Console
+
+    from tidegauge.alerting.backtest import backtest
+    from tidegauge.alerting.backtest_text import print_backtest
+    from tidegauge.alerting.incidents import read_incidents
+    from tidegauge.alerting.replay import rounds
+    from tidegauge.alerting.rules import check_rules
+    from tidegauge.model import Window
+    from tidegauge.store import Store
+
+    settings = load(config)
+    checked = check_rules(files or settings.alerting.rules)
+    known = read_incidents(incidents) if incidents else ()
+    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
+    span = Window(end - timedelta(days=days), end)
+    store = Store(settings.dsn, settings.clickhouse.database)
+    past = list(rounds(store, checked, span, timedelta(minutes=step)))
+    found = backtest(checked, past, span, known, per_week)
+    if json_output:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        print_backtest(found, checked, Console())
+
+
 @dashboards.command("export")
 def dashboards_export(
     directory: Annotated[Path, typer.Argument(help="Folder for the JSON files.")], config: ConfigFile = None
