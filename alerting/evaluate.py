@@ -8,8 +8,8 @@ nothing can be said of it (no_data or insufficient), up to ``stale_after``; a fa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidegauge.alerting.durations import format_duration
@@ -28,6 +28,7 @@ from tidegauge.alerting.states import (
 from tidegauge.alerting.text import labels_text, plain
 from tidegauge.alerting.verdicts import Holds, Verdict, judge
 
+Mute = Callable[[Rule, Mapping[str, str]], str]
 _RETIRED = "was not seen for {}: taken as retired"
 _GONE = "the rule was removed"
 
@@ -42,10 +43,16 @@ class Step:
     lapsed_since: datetime | None = None
     notice: Notice = Notice.NONE
     words: str = ""
+    muted: str = ""
+
+
+def nobody(rule: Rule, labels: Mapping[str, str]) -> str:
+    """Mutes nothing."""
+    return ""
 
 
 def evaluate(
-    rules: Sequence[Rule], readings: Readings, states: States, now: datetime
+    rules: Sequence[Rule], readings: Readings, states: States, now: datetime, mute: Mute = nobody
 ) -> tuple[dict[str, AlertState], list[Transition]]:
     """One round.
 
@@ -55,6 +62,8 @@ def evaluate(
         readings: For each rule that is due, what it sees of every series, or that its query failed.
         states: From the round before, by fingerprint; left as it is.
         now: Aware, in UTC.
+        mute: Says why receivers are not to be told of a series, or the empty text. An alert that fires while it is
+            muted is told of once it no longer is, if it still fires then.
 
     Returns:
         The new states and every change, in the order of the rules. The same round again changes nothing.
@@ -70,7 +79,7 @@ def evaluate(
             new.update(mine)
             continue
         for labels, verdict in _verdicts(rule, readings[rule.alert], mine):
-            _advance(rule, labels, verdict, mine, now, new, transitions)
+            _advance(rule, labels, verdict, mine, now, mute, new, transitions)
     for orphans in known.values():
         transitions += [_removed(key, each, now) for key, each in orphans.items() if _unfinished(each)]
     return new, transitions
@@ -111,6 +120,7 @@ def _advance(
     verdict: Verdict,
     mine: Mapping[str, AlertState],
     now: datetime,
+    mute: Mute,
     new: dict[str, AlertState],
     transitions: list[Transition],
 ) -> None:
@@ -118,11 +128,25 @@ def _advance(
     old = mine.get(key) or AlertState(rule.alert, labels, State.INACTIVE, now)
     forgotten = _forgotten(rule, labels, verdict, old, now)
     step = _farewell(rule, now) if forgotten else _step(rule, verdict.holds, old, now)
+    step = _muted(step, old, mute(rule, labels)) if step.open or old.muted else step
     summary = _summary(rule, labels, verdict)
-    if step.state is not old.state or (step.lapsed_since is None) is not (old.lapsed_since is None):
+    if step.notice or step.state is not old.state or (step.lapsed_since is None) is not (old.lapsed_since is None):
         transitions.append(_transition(rule, key, labels, verdict, old, step, now, summary))
     if not forgotten and _worth_keeping(rule, labels, step):
         new[key] = _state(rule, labels, step, old, summary)
+
+
+def _muted(step: Step, old: AlertState, why: str) -> Step:
+    """``step`` as receivers may hear of it: an end that they were not told the beginning of is no news to them."""
+    if step.notice is Notice.FIRE:
+        return replace(step, notice=Notice.NONE, muted=why, words=f"not told: {why}") if why else step
+    if not old.muted:
+        return step
+    if step.notice is Notice.RESOLVE:
+        return replace(step, notice=Notice.NONE)
+    if step.state is State.FIRING and not step.lapsed_since and not why:
+        return replace(step, notice=Notice.FIRE, words=f"told now; until now {old.muted}")
+    return replace(step, muted=why or old.muted)
 
 
 def _step(rule: Rule, holds: Holds, old: AlertState, now: datetime) -> Step:
@@ -197,6 +221,7 @@ def _state(rule: Rule, labels: Mapping[str, str], step: Step, old: AlertState, s
         rule.owner,
         rule.runbook,
         rule.action,
+        step.muted,
         old.receivers,
     )
 
@@ -235,6 +260,7 @@ def _transition(
         reason=f"{verdict.reason}; {step.words}" if step.words else verdict.reason,
         summary=summary,
         note=verdict.note,
+        muted=step.muted,
         receivers=old.receivers if step.notice is Notice.RESOLVE else (),
     )
 
@@ -251,7 +277,7 @@ def _removed(key: str, old: AlertState, now: datetime) -> Transition:
         labels=old.labels,
         state=State.RESOLVED if old.open else State.INACTIVE,
         previous=old.state,
-        notice=Notice.RESOLVE if old.open else Notice.NONE,
+        notice=Notice.RESOLVE if old.open and not old.muted else Notice.NONE,
         open=False,
         since=old.since,
         lapsed_since=None,

@@ -71,5 +71,6 @@ def _state(last: Transition, told: tuple[str, ...]) -> AlertState:
         last.owner,
         last.runbook,
         last.action,
+        last.muted,
         told,
     )

@@ -80,6 +80,9 @@ class Rule(Strict):
     labels: Labels = Field(default_factory=dict)
     annotations: Labels = Field(default_factory=dict, description="summary, description or any text; shown as it is")
     receivers: tuple[str, ...] | None = Field(None, description="names of receivers; none: by severity")
+    inhibited_by: tuple[str, ...] = Field(
+        (), description="other alerts; while one is open with the same values of shared labels, nobody is told of this"
+    )
     interval: Duration = Field(timedelta(0), description="set by the group")
 
     @field_validator("metric")
@@ -190,6 +193,12 @@ def check_rules(paths: Sequence[Path]) -> list[Rule]:
                     problems.append(f"{place}: the name {rule.alert!r} is taken, at {places[rule.alert]}")
                 places.setdefault(rule.alert, place)
                 rules.append(rule.model_copy(update={"interval": group.interval}))
+    problems += [
+        f"{places[rule.alert]}: inhibited_by: there is no other rule {name!r}"
+        for rule in rules
+        for name in rule.inhibited_by
+        if name not in places or name == rule.alert
+    ]
     if problems:
         raise ConfigError("alert rules", problems)
     return rules

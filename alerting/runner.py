@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,14 +13,16 @@ from tidegauge.alerting import history
 from tidegauge.alerting.delivery import Delivery
 from tidegauge.alerting.evaluate import evaluate
 from tidegauge.alerting.ledger import Ledger
+from tidegauge.alerting.muting import Muting
 from tidegauge.alerting.notifiers import notifiers
 from tidegauge.alerting.readings import Observer
 from tidegauge.alerting.rules import Rule, check_rules
 from tidegauge.alerting.schedule import Schedule
-from tidegauge.alerting.states import AlertState, Notice, Transition
+from tidegauge.alerting.states import AlertState, Notice, Readings, Transition
 from tidegauge.alerting.worker import Patience
 from tidegauge.clock import Clock, SystemClock
 from tidegauge.config import Alerting
+from tidegauge.silences import read
 from tidegauge.store import Store
 
 logger = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ class AlertLoop:
         observer = Observer(self._store, now)
         due = self._schedule.due(self.rules, now)
         readings = {rule.alert: observer.readings(rule) for rule in due}
-        new, found = evaluate(self.rules, readings, states, now)
+        new, found = self._evaluated(readings, states, now)
         transitions = [self._addressed(each) for each in found]
         history.append(self._store, transitions)
         self._schedule.done(due, now)
@@ -94,6 +96,16 @@ class AlertLoop:
     def close(self) -> None:
         """Stop the deliveries; what is not delivered yet is sent after the next start."""
         self._delivery.close(self._settings.timeout_s + 1)
+
+    def _evaluated(
+        self, readings: Readings, states: Mapping[str, AlertState], now: datetime
+    ) -> tuple[dict[str, AlertState], list[Transition]]:
+        """One round; where rules inhibit others, once to see what is open and once more knowing it."""
+        silences = read(self._store, now)
+        new, found = evaluate(self.rules, readings, states, now, Muting(silences, (), now))
+        if any(rule.inhibited_by for rule in self.rules):
+            return evaluate(self.rules, readings, states, now, Muting(silences, new.values(), now))
+        return new, found
 
     def _known_states(self, now: datetime) -> dict[str, AlertState]:
         if self._states is None:

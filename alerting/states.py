@@ -58,10 +58,11 @@ class Transition:
         at: When it was found.
         since: When the condition began to hold; for states without a condition, when they began.
         notice: Whether receivers are told, and what.
-        open: Whether receivers have been told that it fires and not yet that it is over.
+        open: Whether it fires, or did and is not over; receivers know unless it is ``muted``.
         lapsed_since: While open: since when the condition has not been seen to hold.
         value, low, high, threshold, samples: The numbers that caused it.
         note: More for people, such as the largest findings.
+        muted: While open: why receivers have not been told; empty when they have.
         receivers: Names of those who are told.
     """
 
@@ -88,6 +89,7 @@ class Transition:
     reason: str
     summary: str
     note: str = ""
+    muted: str = ""
     receivers: tuple[str, ...] = ()
 
 
@@ -105,6 +107,7 @@ class AlertState:
     owner: str = ""
     runbook: str = ""
     action: str = ""
+    muted: str = ""
     receivers: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""The page as a Starlette application. Nothing in it writes, and nothing in it leaves the machine."""
+"""The page as a Starlette application. It writes nothing but silences, and nothing in it leaves the machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
-from tidegauge.dashboards.page import api, views
+from tidegauge.dashboards.page import api, silences, views
 from tidegauge.dashboards.page.text import environment
 from tidegauge.errors import StoreError
 from tidegauge.instruments import REGISTRY
@@ -91,7 +91,9 @@ def _routes() -> list[Route | Mount]:
         Route("/boards/{uid}", views.board_page),
         Route("/traces", views.trace_list),
         Route("/traces/{identifier:path}", views.trace_page),
-        Route("/alerts", views.alert_page),
+        Route("/alerts", views.alert_page, name="alerts"),
+        Route("/silences", silences.add_by_form, methods=["POST"]),
+        Route("/silences/{silence_id}/end", silences.end, methods=["POST"]),
         Route("/models/{name:path}", views.model_page),
         Route("/api/open", api.open_now),
         Route("/api/boards", api.boards),
@@ -100,6 +102,9 @@ def _routes() -> list[Route | Mount]:
         Route("/api/traces/{identifier:path}", api.trace),
         Route("/api/affected", api.affected_by),
         Route("/api/affected.{kind}", api.affected_by),
+        Route("/api/silences", silences.listed),
+        Route("/api/silences", silences.add, methods=["POST"]),
+        Route("/api/silences/{silence_id}", silences.end, methods=["DELETE"]),
         Route("/healthz", api.health),
         Route("/static/plotly.min.js", _plotly),
         Mount("/static", StaticFiles(directory=PAGE / "static")),

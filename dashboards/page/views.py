@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from tidegauge import silences
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
 from tidegauge.dashboards import traces
@@ -161,6 +162,8 @@ def alert_page(request: Request) -> Response:
         transitions=store.rows(TRANSITIONS, times),
         deliveries=store.rows(DELIVERIES, times),
         receivers=[each.name for each in request.app.state.settings.alerting.receivers],
+        silences=silences.read(store, request.app.state.clock.now()),
+        writes=request.app.state.settings.page.writes != "never",
     )
 
 

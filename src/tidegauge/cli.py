@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidegauge import __version__
-from tidegauge.config import load
+from tidegauge.config import Settings, load
 from tidegauge.errors import ConfigError, TidegaugeError
 
 if TYPE_CHECKING:
@@ -36,10 +37,17 @@ rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
 app.add_typer(dashboards, name="dashboards")
 app.add_typer(config, name="config")
 app.add_typer(rules, name="rules")
+dlq = typer.Typer(no_args_is_help=True, help="Dead letters: Kafka records that could not be stored.")
+app.add_typer(dlq, name="dlq")
+silences = typer.Typer(no_args_is_help=True, help="Quiet about some alerts for some time; also on the page's alerts.")
+app.add_typer(silences, name="silences")
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file [default: tidegauge.yaml, where there is one]")
 ]
+Topic = Annotated[str, typer.Option(help="Only those that came from this topic.")]
+PartitionNumber = Annotated[int | None, typer.Option("--partition", help="Only those from this partition.", min=0)]
+Reason = Annotated[str, typer.Option(help="Only those whose kind and reason contain this text.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -118,14 +126,26 @@ def demo(
 
 
 @app.command()
-def migrate(config: ConfigFile = None, json_output: AsJson = False) -> None:
-    """Bring the database to the newest schema and say what was applied."""
+def migrate(
+    again: Annotated[
+        bool, typer.Option("--again", help="Create what is missing, as on a node that joined later.")
+    ] = False,
+    config: ConfigFile = None,
+    json_output: AsJson = False,
+) -> None:
+    """Bring the database to the newest schema and the configured retention, and say what was changed."""
     from tidegauge.collectors.schema import migrate as apply
+    from tidegauge.collectors.schema import retain
     from tidegauge.store import Store
 
     settings = load(config)
-    done = apply(Store(settings.dsn, settings.clickhouse.database))
-    _print([{"version": each.version, "name": each.name} for each in done], json_output, "the schema is up to date")
+    store = Store(settings.dsn, settings.clickhouse.database)
+    done = [{"version": each.version, "name": each.name} for each in apply(store, settings.clickhouse, again=again)]
+    kept = [
+        {"table": each.table, "retention": each.after or "for ever"}
+        for each in retain(store, settings.retention, settings.clickhouse.cluster)
+    ]
+    _print([*done, *kept], json_output, "the schema is up to date")
 
 
 @app.command()
@@ -210,6 +230,9 @@ def affected(
         typer.echo(f"each record: {out}", err=True)
 
 
+app.command("load")(load_files)
+
+
 @app.command("create-topics")
 def create_topics(config: ConfigFile = None, json_output: AsJson = False) -> None:
     """Create the Kafka topics that do not exist yet."""
@@ -219,6 +242,78 @@ def create_topics(config: ConfigFile = None, json_output: AsJson = False) -> Non
     if not settings.kafka.bootstrap_servers:
         raise ConfigError("kafka.bootstrap_servers", ["names no server; set it, for example to [127.0.0.1:9092]"])
     _print([{"topic": name} for name in create(settings.kafka)], json_output, "all topics are there")
+
+
+@app.command()
+def reconcile(config: ConfigFile = None, json_output: AsJson = False) -> None:
+    """Say what became of everything accepted through Kafka; exit 1 where something is not accounted for."""
+    from tidegauge.collectors.reconcile import Reconciler
+    from tidegauge.store import Store
+
+    settings = load(config)
+    store = Store(settings.dsn, settings.clickhouse.database)
+    report = Reconciler(store, settings.reconcile, settings.kafka).report(datetime.now(UTC))
+    typer.echo(json.dumps(report.as_json(), default=str) if json_output else report.as_text())
+    raise typer.Exit(bool(report.gaps))
+
+
+@dlq.command("list")
+def dlq_list(
+    topic: Topic = "",
+    partition: PartitionNumber = None,
+    reason: Reason = "",
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
+    config: ConfigFile = None,
+    json_output: AsJson = False,
+) -> None:
+    """List dead letters: key (topic:partition:offset), time, kind, bytes, when it was sent again, reason."""
+    from tidegauge.collectors.kafka.letters import Selection, select
+
+    found = select(_with_kafka(config).kafka, Selection(topic, partition, reason=reason))[-limit:]
+    _print([each.as_row() for each in found], json_output, "there are no such dead letters")
+
+
+@dlq.command("show")
+def dlq_show(
+    key: Annotated[str, typer.Argument(help="As `dlq list` prints it: topic:partition:offset.")],
+    config: ConfigFile = None,
+) -> None:
+    """Print one dead letter as JSON: reason, origin, headers and payload."""
+    from tidegauge.collectors.kafka.letters import Selection, as_text, select
+
+    found = select(_with_kafka(config).kafka, Selection.of(key))
+    if not found:
+        raise TidegaugeError(f"there is no dead letter {key}; `tidegauge dlq list` prints those that there are")
+    for each in found:
+        typer.echo(as_text(each.as_json()))
+
+
+@dlq.command("redrive")
+def dlq_redrive(
+    key: Annotated[str, typer.Argument(help="topic:partition:offset; none: all that the options select.")] = "",
+    topic: Topic = "",
+    partition: PartitionNumber = None,
+    reason: Reason = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were sent again before.")] = False,
+    config: ConfigFile = None,
+    json_output: AsJson = False,
+) -> None:
+    """Send dead letters to their topics again, after the cause is mended; each is stored once, however often."""
+    from tidegauge.collectors.kafka.letters import Selection, select
+    from tidegauge.collectors.kafka.redrive import redrive
+
+    settings = _with_kafka(config)
+    wanted = Selection.of(key, again=again) if key else Selection(topic, partition, reason=reason, again=again)
+    done = redrive(settings.kafka, select(settings.kafka, wanted)[:limit])
+    _print([asdict(each) for each in done], json_output, "there are no such dead letters left")
+
+
+def _with_kafka(config: Path | None) -> Settings:
+    settings = load(config)
+    if not settings.kafka.bootstrap_servers:
+        raise ConfigError("kafka.bootstrap_servers", ["names no server; set it, for example to [127.0.0.1:9092]"])
+    return settings
 
 
 @config.command("check")
@@ -300,6 +395,45 @@ def rules_backtest(
         print_backtest(found, checked, Console())
 
 
+@silences.command("list")
+def silences_list(config: ConfigFile = None, json_output: AsJson = False) -> None:
+    """List the silences that are in force or to come."""
+    from tidegauge.alerting.silencing import silencing
+
+    found = [each.as_json() for each in silencing(load(config)).listed()]
+    shown = [" ".join(f"{name}={value}" for name, value in each["matchers"].items()) for each in found]
+    rows = [each | {"matchers": text} for each, text in zip(found, shown, strict=True)]
+    _print(found if json_output else rows, json_output, "no silence is in force")
+
+
+@silences.command("add")
+def silences_add(
+    matchers: Annotated[list[str], typer.Argument(help="label=value of the alerts, such as service=shop alert=High*")],
+    hours: Annotated[float, typer.Option(help="For how long from now.", min=0.01)],
+    reason: Annotated[str, typer.Option(help="Why; whoever is on call next will ask.")],
+    author: Annotated[str, typer.Option(envvar="USER", help="Who asks for it.")],
+    config: ConfigFile = None,
+    json_output: AsJson = False,
+) -> None:
+    """Silence alerts; one that fires meanwhile and still does at the end is told of then."""
+    from tidegauge.alerting.silencing import silencing
+    from tidegauge.silences import Silence, parse_matchers
+
+    now = datetime.now(UTC)
+    silence = Silence(parse_matchers(matchers), now, now + timedelta(hours=hours), author, reason)
+    silencing(load(config)).add(silence)
+    _print([silence.as_json() if json_output else {"silence_id": silence.silence_id}], json_output, "")
+
+
+@silences.command("end")
+def silences_end(silence_id: Annotated[str, typer.Argument()], config: ConfigFile = None) -> None:
+    """End a silence now."""
+    from tidegauge.alerting.silencing import silencing
+
+    silencing(load(config)).end(silence_id)
+    typer.echo(f"{silence_id} is over")
+
+
 @dashboards.command("export")
 def dashboards_export(
     directory: Annotated[Path, typer.Argument(help="Folder for the JSON files.")], config: ConfigFile = None
@@ -328,9 +462,7 @@ def _run(config: Path | None, *roles: str) -> None:
         service = Service(settings, frozenset(Role(each) for each in roles))
         try:
             _announce(service)
-            while not stop.wait(1):
-                if service.failure:
-                    raise service.failure
+            stop.wait()
         finally:
             service.close()
 
@@ -340,6 +472,7 @@ def _announce(service: Service) -> None:
         "OTLP/HTTP": service.receiver_url,
         "OTLP/gRPC": service.grpc_url,
         "page": service.page_url,
+        "sink": service.sink_url,
         "database": service.store.address if service.store else "",
     }
     for name, value in lines.items():

@@ -129,7 +129,7 @@ def test_rules_that_ask_the_same_share_one_query(store: Store, start: Start, mon
 
     loop.run(NOW + MINUTE)
 
-    assert len(asked) == 2
+    assert len([sql for sql in asked if "FROM silences" not in sql]) == 2
 
 
 def test_a_rule_whose_query_fails_says_so_and_stops_no_other(
