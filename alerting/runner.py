@@ -12,13 +12,14 @@ import numpy as np
 from tidegauge.alerting import history
 from tidegauge.alerting.delivery import Delivery
 from tidegauge.alerting.evaluate import evaluate
+from tidegauge.alerting.heartbeat import Heartbeat, heartbeat
 from tidegauge.alerting.ledger import Ledger
 from tidegauge.alerting.muting import Muting
 from tidegauge.alerting.notifiers import notifiers
 from tidegauge.alerting.readings import Observer
 from tidegauge.alerting.rules import Rule, check_rules
 from tidegauge.alerting.schedule import Schedule
-from tidegauge.alerting.states import AlertState, Notice, Readings, Transition
+from tidegauge.alerting.states import AlertState, Notice, QueryFailed, Readings, Transition
 from tidegauge.alerting.worker import Patience
 from tidegauge.clock import Clock, SystemClock
 from tidegauge.config import Alerting
@@ -62,8 +63,10 @@ class AlertLoop:
         self._delivery = Delivery(store, built, ledger, patience, rng or np.random.default_rng())
         self._states: dict[str, AlertState] | None = None
         self._schedule = Schedule()
+        self._heartbeat: Heartbeat | None = None
         try:
             self._delivery.check(self.rules)
+            self._heartbeat = heartbeat(settings)
         except Exception:
             self._delivery.close(0)
             raise
@@ -87,6 +90,8 @@ class AlertLoop:
         self._delivery.submit(transitions)
         if self._delivery.left_out:
             self._delivery.recover(self._states, now)
+        if self._heartbeat and not any(isinstance(each, QueryFailed) for each in readings.values()):
+            self._heartbeat.beat(now, len(self.rules), sum(each.open for each in self._states.values()))
         return transitions
 
     def flush(self, timeout_s: float) -> bool:
@@ -95,6 +100,8 @@ class AlertLoop:
 
     def close(self) -> None:
         """Stop the deliveries; what is not delivered yet is sent after the next start."""
+        if self._heartbeat:
+            self._heartbeat.close()
         self._delivery.close(self._settings.timeout_s + 1)
 
     def _evaluated(
