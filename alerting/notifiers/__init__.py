@@ -41,4 +41,4 @@ def _build(receiver: AnyReceiver, settings: Alerting) -> Notifier:
         return Slack(receiver.name, poster, settings.page_url)
     if isinstance(receiver, PagerDutyReceiver):
         return PagerDuty(receiver.name, poster, receiver.routing_key.get_secret_value(), settings.page_url)
-    return Webhook(receiver.name, poster, settings.page_url)
+    return Webhook(receiver.name, poster, settings.page_url, receiver.secret.get_secret_value())

@@ -1,8 +1,16 @@
-"""A plain webhook: one JSON object with all alerts that wait, each with its numbers and its deduplication key."""
+"""A plain webhook: one JSON object with all alerts that wait, each with its numbers and its deduplication key.
+
+With a secret each request carries ``Tidegauge-Timestamp`` (seconds since 1970) and ``Tidegauge-Signature``:
+``v1=`` and the HMAC-SHA256, in hex, of the timestamp, a dot and the body. A receiver that checks both and refuses old
+timestamps knows that the message is ours, whole and not sent again by somebody else.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,14 +37,27 @@ class Webhook:
     max_alerts = 200
     spacing_s = 0.0
 
-    def __init__(self, name: str, poster: Poster, page_url: str = "") -> None:
+    def __init__(self, name: str, poster: Poster, page_url: str = "", secret: str = "") -> None:
         self.name = name
         self._poster = poster
         self._page_url = page_url
+        self._secret = secret
 
     def send(self, alerts: Sequence[Transition]) -> Outcome:
         """Post ``alerts`` once."""
-        return outcome(self._poster.post(json.dumps(build(alerts, self._page_url)).encode()))
+        body = json.dumps(build(alerts, self._page_url)).encode()
+        signed = signature(self._secret, body, int(time.time())) if self._secret else {}
+        return outcome(self._poster.post(body, signed))
+
+
+def signature(secret: str, body: bytes, timestamp: int) -> dict[str, str]:
+    """The headers that sign ``body``; ``timestamp`` in seconds since 1970.
+
+    >>> signature("s", b"{}", 1)["Tidegauge-Signature"][:11]
+    'v1=b253639b'
+    """
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"Tidegauge-Timestamp": str(timestamp), "Tidegauge-Signature": f"v1={digest}"}
 
 
 def _alert(alert: Transition, page_url: str) -> dict[str, Any]:

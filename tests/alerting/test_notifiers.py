@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import ssl
 import subprocess
@@ -296,3 +298,15 @@ class _AlwaysOk(BaseHTTPRequestHandler):
 
     def log_message(self, *args: Any) -> None:
         pass
+
+
+def test_a_webhook_with_a_secret_signs_its_body_and_the_time(receiver: Any, make_alert: Any) -> None:
+    Webhook("hook", poster(receiver), secret="shared").send([make_alert()])
+    Webhook("hook", poster(receiver)).send([make_alert()])
+
+    signed, unsigned = receiver.got
+    headers = {name.lower(): value for name, value in signed.headers.items()}
+    text = headers["tidegauge-timestamp"].encode() + b"." + signed.body
+    assert headers["tidegauge-signature"] == "v1=" + hmac.new(b"shared", text, hashlib.sha256).hexdigest()
+    assert abs(int(headers["tidegauge-timestamp"]) - time.time()) < 60
+    assert not any("tidegauge-signature" in name.lower() for name in unsigned.headers)
