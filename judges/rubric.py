@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
@@ -32,6 +33,10 @@ class Material:
     question: str
     answer: str
     context: str = ""
+
+    def changed(self, change: Callable[[str], str]) -> Material:
+        """The same with ``change`` applied to each text."""
+        return Material(change(self.question), change(self.answer), change(self.context))
 
 
 @dataclass(frozen=True, slots=True)

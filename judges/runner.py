@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,13 +67,21 @@ class JudgeLoop:
     Args:
         transport: Where scores go, as any other telemetry.
         client: Answers the questions; by default the model that ``settings`` names.
+        mask: Takes out of each text what the judge must not see; rows may have come into ClickHouse past the receiver.
 
     Raises:
         ConfigError: a rubric, a stratum or the judge's address is wrong.
     """
 
-    def __init__(self, store: Store, transport: Transport, settings: Judges, client: Judge | None = None) -> None:
-        self._store, self._transport, self._settings = store, transport, settings
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        settings: Judges,
+        client: Judge | None = None,
+        mask: Callable[[str], str] = str,
+    ) -> None:
+        self._store, self._transport, self._settings, self._mask = store, transport, settings, mask
         self._source = Source(store, settings.strata)
         self._rubrics: list[Rubric] = [rubrics.load(name) for name in settings.rubrics]
         self._judge: Judge = client or OpenAIJudge(settings)
@@ -127,7 +135,7 @@ class JudgeLoop:
         candidate, rubric = question
         if (*_key(candidate), rubric.name) in already:
             return None
-        return asker.ask(rubric, calls[_key(candidate)].material)
+        return asker.ask(rubric, calls[_key(candidate)].material.changed(self._mask))
 
     def _keep(
         self,

@@ -77,8 +77,7 @@ class Service:
         self._loops: list[tuple[str, float, Round]] = []
         self.store: Store | None = None
         self.transport: Transport | None = None
-        self.receiver_url = self.grpc_url = self.page_url = ""
-        self.failure: TidegaugeError | None = None  # why a part has stopped for good; a person must look
+        self.receiver_url = self.grpc_url = self.page_url = self.sink_url = ""
         try:
             self._start(roles, manual)
         except BaseException:
@@ -111,12 +110,14 @@ class Service:
             self._start_telemetry(self.transport)
 
     def _open_store(self) -> Store:
-        from tidegauge.collectors.schema import migrate
+        from tidegauge.collectors.schema import migrate, retain
 
         store = Store(self.settings.dsn, self.settings.clickhouse.database)
         self._closers.append(store.close)
-        for migration in migrate(store):
+        for migration in migrate(store, self.settings.clickhouse):
             log.info("applied migration %04d %s", migration.version, migration.name)
+        for change in retain(store, self.settings.retention, self.settings.clickhouse.cluster):
+            log.info("retention of %s is now: %s", change.table, change.after or "for ever")
         return store
 
     def _open_transport(self) -> Transport:
@@ -133,30 +134,30 @@ class Service:
 
     def _start_sink(self) -> None:
         from tidegauge.collectors.kafka import Sink
+        from tidegauge.collectors.masking import Masker
+        from tidegauge.health import create_app
+        from tidegauge.web import WebServer
 
-        sink = Sink(self._database, self.settings.kafka)
-        thread = threading.Thread(target=self._guarded, args=(sink.run,), name="tidegauge-sink", daemon=True)
+        sink = Sink(self._database, self.settings.kafka, mask=Masker(self.settings.masking).mask)
+        self._closers.append(sink.close)
+        address = self.settings.sink
+        server = WebServer(create_app(sink.health), address.host, address.port, "tidegauge-sink-health")
+        self.sink_url = server.url
+        self._closers.append(server.close)
+        thread = threading.Thread(target=_shown, args=(sink.run,), name="tidegauge-sink", daemon=True)
         thread.start()
 
-        def close() -> None:
+        def stop() -> None:
             sink.stop()
             thread.join(30)
-            sink.close()
 
-        self._closers.append(close)
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except TidegaugeError as error:
-            log.critical("%s", error)
-            self.failure = error
+        self._closers.append(stop)
 
     def _start_receiver(self) -> None:
         from tidegauge.collectors.receiver import ReceiverServer
 
         assert self.transport
-        receiver = ReceiverServer(self.transport, self.settings.receiver)
+        receiver = ReceiverServer(self.transport, self.settings.receiver, self.settings.masking)
         self.receiver_url, self.grpc_url = receiver.http_url, receiver.grpc_url
         self._closers.append(receiver.close)
 
@@ -173,12 +174,15 @@ class Service:
 
     def _start_loops(self, manual: bool) -> None:
         settings = self.settings
+        self._loops.append(("rollups", settings.rollups.interval_s, self._cardinality()))
         if settings.detectors.enabled:
             self._loops.append(("detectors", settings.detectors.interval_s, self._detectors()))
         if settings.judges.enabled:
             self._loops.append(("judges", settings.judges.interval_s, self._judges()))
         if settings.alerting.enabled:
             self._loops.append(("alerting", settings.alerting.interval_s, self._alerting()))
+        if settings.reconcile.enabled and not manual:
+            self._loops.append(("reconcile", settings.reconcile.interval_s, self._reconciler()))
         for name, interval_s, work in self._loops if not manual else ():
             self._closers.append(Periodic(name, interval_s, work, self.clock).close)
 
@@ -189,6 +193,18 @@ class Service:
         interval_s = self.settings.telemetry.interval_s
         self._closers.append(Periodic("telemetry", interval_s, telemetry.run, self.clock).close)
 
+    def _cardinality(self) -> Round:
+        from tidegauge.collectors.schema import CardinalityLoop
+
+        return CardinalityLoop(self._database, self.settings.rollups).run
+
+    def _reconciler(self) -> Round:
+        from tidegauge.collectors.direct import DirectTransport
+        from tidegauge.collectors.reconcile import Reconciler
+
+        direct = self.transport if isinstance(self.transport, DirectTransport) else None
+        return Reconciler(self._database, self.settings.reconcile, self.settings.kafka, direct).run
+
     def _detectors(self) -> Round:
         from tidegauge.detectors.embedding import load_embedder
         from tidegauge.detectors.runner import DetectorLoop
@@ -197,10 +213,12 @@ class Service:
         return DetectorLoop(self._database, settings, load_embedder(settings)).run
 
     def _judges(self) -> Round:
+        from tidegauge.collectors.masking import Masker
         from tidegauge.judges.runner import JudgeLoop
 
         assert self.transport
-        loop = JudgeLoop(self._database, self.transport, self.settings.judges)
+        mask = Masker(self.settings.masking).mask_text
+        loop = JudgeLoop(self._database, self.transport, self.settings.judges, mask=mask)
         self._closers.append(loop.close)
         return loop.run
 
@@ -215,6 +233,16 @@ class Service:
     def _database(self) -> Store:
         assert self.store
         return self.store
+
+
+def _shown(work: Callable[[], None]) -> None:
+    """Run a part that may stop for good. The process stays, so that its health and its metrics say why."""
+    try:
+        work()
+    except TidegaugeError as error:
+        log.critical("%s", error)
+    except Exception:
+        log.critical("a part has stopped on an error that nobody foresaw", exc_info=True)
 
 
 def _check(settings: Settings, roles: frozenset[Role]) -> None:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidegauge import __version__
+from tidegauge.cli_load import load as load_files
 from tidegauge.config import Settings, load
 from tidegauge.errors import ConfigError, TidegaugeError
+from tidegauge.memory import keep_freed_blocks, leave_settled_objects_alone
 
 if TYPE_CHECKING:
     from tidegauge.app import Service
@@ -37,6 +39,8 @@ rules = typer.Typer(no_args_is_help=True, help="Alert rules.")
 app.add_typer(dashboards, name="dashboards")
 app.add_typer(config, name="config")
 app.add_typer(rules, name="rules")
+keys = typer.Typer(no_args_is_help=True, help="API keys for sending to the receiver.")
+app.add_typer(keys, name="keys")
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: Kafka records that could not be stored.")
 app.add_typer(dlq, name="dlq")
 silences = typer.Typer(no_args_is_help=True, help="Quiet about some alerts for some time; also on the page's alerts.")
@@ -235,13 +239,30 @@ app.command("load")(load_files)
 
 @app.command("create-topics")
 def create_topics(config: ConfigFile = None, json_output: AsJson = False) -> None:
-    """Create the Kafka topics that do not exist yet."""
-    from tidegauge.collectors.kafka import create_topics as create
+    """Create the Kafka topics that do not exist yet, and set the retention of those that do."""
+    from tidegauge.collectors.kafka.topics import apply_topics
 
     settings = load(config)
     if not settings.kafka.bootstrap_servers:
         raise ConfigError("kafka.bootstrap_servers", ["names no server; set it, for example to [127.0.0.1:9092]"])
-    _print([{"topic": name} for name in create(settings.kafka)], json_output, "all topics are there")
+    changes = [{"topic": each.topic, "change": each.change} for each in apply_topics(settings.kafka)]
+    _print(changes, json_output, "all topics are there, with this retention")
+
+
+@keys.command("create")
+def keys_create(
+    tenant: Annotated[str, typer.Option(help="Whose data it is that comes with this key.")],
+    name: Annotated[str, typer.Option(help="Where the key is used, to tell it from others.")] = "",
+    json_output: AsJson = False,
+) -> None:
+    """Make an API key: prints the key, this once, and the lines for the file that `receiver.api_keys_file` names."""
+    from tidegauge.collectors.receiver.keys import create_key
+
+    key, entry = create_key(tenant, name)
+    if json_output:
+        typer.echo(json.dumps({"key": key, "entry": entry.model_dump()}))
+    else:
+        typer.echo(f"key, shown only now: {key}\nfor the file of keys:\n- {json.dumps(entry.model_dump())}")
 
 
 @app.command()
@@ -319,7 +340,9 @@ def _with_kafka(config: Path | None) -> Settings:
 @config.command("check")
 def config_check(config: ConfigFile = None) -> None:
     """Read the configuration and list every problem in it."""
-    load(config)
+    from tidegauge.collectors.masking import Masker
+
+    Masker(load(config).masking)
     typer.echo("the configuration is fine")
 
 
@@ -456,12 +479,16 @@ def dashboards_push(config: ConfigFile = None) -> None:
 
 def _run(config: Path | None, *roles: str) -> None:
     from tidegauge.app import Role, Service
+    from tidegauge.collectors.masking import mask_logs
 
     settings = load(config)
+    mask_logs(settings.masking)
+    keep_freed_blocks()
     with _terminated() as stop:
         service = Service(settings, frozenset(Role(each) for each in roles))
         try:
             _announce(service)
+            leave_settled_objects_alone()
             stop.wait()
         finally:
             service.close()

@@ -32,6 +32,7 @@ QUOTED = re.compile(r"'.*'|\".*\"")
 NEVER_SHOWN = {"extra_forbidden", "model_type", "missing"}  # a secret under a wrong name, or in place of a section
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
 
 
 class _Unusable:
@@ -78,7 +79,7 @@ class Section(BaseModel):
     def _read_secret_files(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        twins = [str(key) for key in data if _twin(str(key)) in cls.model_fields]
+        twins = [str(key) for key in data if _twin(str(key)) in cls.model_fields and str(key) not in cls.model_fields]
         return {key: value for key, value in data.items() if key not in twins} | {
             _twin(key): _Unusable("and its twin without _file are both set; keep one")
             if _twin(key) in data
@@ -94,16 +95,141 @@ class ClickHouse(Section):
         SecretStr(""), description="clickhouse://user:password@host:8123; empty: embedded, in data_dir"
     )
     database: str = Field("tidegauge", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    cluster: str = Field(
+        "", pattern=r"^[A-Za-z0-9_.-]*$", description="of the server: tables replicated and distributed; empty: none"
+    )
+    shard_by: Literal["request", "service"] = Field(
+        "request", description="request spreads evenly over the shards; service keeps what one service sent on one"
+    )
+
+
+class Retention(Section):
+    """How long tables keep rows, from when a row was stored: rows of years ago stay as long as those of today.
+
+    After `_days` rows are deleted, after `_hot_days` they move to the cold volume or are compressed harder. 0: never.
+    """
+
+    spans_days: Days = Field(30, description="otel_traces, and so llm_calls")
+    spans_hot_days: Days = 7
+    logs_days: Days = Field(30, description="otel_logs")
+    logs_hot_days: Days = 7
+    metrics_days: Days = Field(30, description="otel_metrics_*")
+    metrics_hot_days: Days = 7
+    embeddings_days: Days = Field(90, description="embeddings")
+    embeddings_hot_days: Days = 0
+    predictions_days: Days = Field(400, description="predictions")
+    predictions_hot_days: Days = 30
+    truth_days: Days = Field(400, description="labels, feedback and outcomes")
+    truth_hot_days: Days = 0
+    scores_days: Days = Field(400, description="scores, judge_samples and review_queue")
+    scores_hot_days: Days = 0
+    rollups_days: Days = Field(800, description="sums by minute or hour, and feature_kinds")
+    rollups_hot_days: Days = 0
+    findings_days: Days = Field(800, description="findings, alert_events and alert_deliveries")
+    findings_hot_days: Days = 0
+    ledger_days: Days = Field(90, description="what the sink and the reconciliation did")
+    ledger_hot_days: Days = 0
+    storage_policy: str = Field(
+        "", pattern=r"^[A-Za-z0-9_]*$", description="of the server, with a cold volume; empty: compress harder"
+    )
+    cold_volume: str = Field("cold", pattern=r"^[A-Za-z0-9_]+$")
+
+    @model_validator(mode="after")
+    def _hot_before_gone(self) -> Self:
+        names = [field.removesuffix("_hot_days") for field in type(self).model_fields if field.endswith("_hot_days")]
+        for name in names:
+            days, hot_days = self.of(name)
+            if days and hot_days >= days:
+                raise ValueError(f"{name}_hot_days must be less than {name}_days, found {hot_days} and {days}")
+        return self
+
+    def of(self, name: str) -> tuple[int, int]:
+        """Days and hot days of the tables that are set under ``name``."""
+        return getattr(self, f"{name}_days"), getattr(self, f"{name}_hot_days")
+
+
+class Rollups(Section):
+    """Bounds of the sums by minute and hour against dimensions with countless values; raw tables keep them all."""
+
+    max_values: int = Field(
+        1000, ge=10, le=100_000, description="kept apart per dimension of a model or service; the rest is 'other'"
+    )
+    look_back_hours: float = Field(24, gt=0, description="values stored since then count")
+    interval_s: Seconds = Field(60, description="between two counts")
+
+
+class ApiKey(Section):
+    """One key that may send to the receiver; `tidegauge keys create` makes it and prints this entry."""
+
+    tenant: str = Field(min_length=1, max_length=200, description="whose data it is: all that comes with this key")
+    name: str = Field("", max_length=200, description="where the key is used, so that it can be told from others")
+    hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="of the key, which itself is kept nowhere")
 
 
 class Receiver(Section):
-    """The OTLP receiver."""
+    """The OTLP receiver. Beyond loopback it listens only with API keys or TLS."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
     http_port: Port = Field(4318, description="OTLP/HTTP; 0 picks a free port")
     grpc_port: Port = Field(4317, description="OTLP/gRPC; 0 picks a free port")
+    api_keys: tuple[ApiKey, ...] = Field((), description="keys that may send; with none here and no file, anybody may")
+    api_keys_file: Path | None = Field(
+        None, description="YAML list of more keys, each with tenant, name and hash; read again when it changes"
+    )
+    tls_cert_file: Path | None = Field(None, description="PEM certificate chain; TLS for HTTP and gRPC")
+    tls_key_file: Path | None = Field(None, description="PEM private key of tls_cert_file")
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="largest request, compressed and decompressed alike")
-    max_pending_bytes: int = Field(256 * 2**20, gt=0, description="accepted but not yet durable; beyond it: 503")
+    max_pending_bytes: int = Field(256 * 2**20, gt=0, description="being received or not yet durable; beyond it: 503")
+    max_connections: int = Field(500, gt=0, description="open at a time, each for HTTP and gRPC; beyond it: 503")
+    header_timeout_s: Seconds = Field(10, description="for a request's head, from its first byte")
+    body_timeout_s: Seconds = Field(30, description="for a request's body, from the end of its head")
+    idle_timeout_s: Seconds = Field(60, description="of a connection without a request")
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together; set both, or neither")
+        return self
+
+
+class MaskingRule(Section):
+    """A rule of your own for what to find in texts."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="of the marker and of the metric's label: [name]")
+    pattern: str = Field(min_length=1, description="regular expression in RE2's syntax; all that it matches is masked")
+    keyword: str = Field("", description="a text that stands in each match, in any case: makes the search cheaper")
+    validator: Literal["", "luhn", "iban", "aba", "entropy"] = Field(
+        "", description="a further test of what the pattern found"
+    )
+    shape: Literal["text", "number"] = Field("text", description="number: not looked for in identifiers")
+
+
+class Masking(Section):
+    """Personal data and secrets are replaced before anything is stored."""
+
+    enabled: bool = True
+    disable: tuple[str, ...] = Field((), description="built-in rules not to use")
+    enable: tuple[str, ...] = Field(
+        (), description="built-in rules to use that are off by default: ipv4, ipv6, us_phone"
+    )
+    rules: tuple[MaskingRule, ...] = Field((), description="rules of your own")
+    secret_keys: tuple[str, ...] = Field(
+        (), description="attribute keys whose whole value is masked, such as user.full_name or app.*.pin"
+    )
+    exempt_keys: tuple[str, ...] = Field((), description="attribute keys whose values are not masked; * is any text")
+    mode: Literal["mask", "hash"] = Field(
+        "mask", description="hash: [email:3f2a9c417be0], the same for the same value, to count and join by"
+    )
+    hash_key: SecretStr = Field(SecretStr(""), description="for mode: hash, the same in every process")
+    max_attribute_bytes: int = Field(
+        256 * 2**10, ge=1024, description="longest attribute value or log body; the rest is cut off, with a marker"
+    )
+
+    @model_validator(mode="after")
+    def _hash_needs_a_key(self) -> Self:
+        if self.mode == "hash" and len(self.hash_key.get_secret_value()) < 16:
+            raise ValueError("mode: hash needs a hash_key of at least 16 characters")
+        return self
 
 
 class Direct(Section):
@@ -120,7 +246,18 @@ class Kafka(Section):
     group_id: str = "tidegauge-sink"
     partitions: int = Field(4, gt=0, description="of topics that Tidegauge creates")
     replication_factor: int = Field(1, gt=0)
-    compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
+    retention_hours: float = Field(72, gt=0, description="how long records stay in the topics; see create-topics")
+    retention_bytes: int = Field(-1, ge=-1, description="of each partition; -1: no limit; see create-topics")
+    compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
+        "lz4", description="zstd takes a third of the space off lz4's, and more of the receiver's time"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_ca_file: Path | None = Field(None, description="PEM certificates to trust; none: the system's")
+    ssl_cert_file: Path | None = Field(None, description="PEM certificate of this client, where brokers ask for one")
+    ssl_key_file: Path | None = Field(None, description="PEM private key of ssl_cert_file")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
     dead_letter_topic: str = "tidegauge_dead_letters"
     max_batch_records: int = Field(20_000, gt=0, description="spans or log records in one insert")
     max_batch_bytes: int = Field(32 * 2**20, gt=0)
@@ -128,6 +265,25 @@ class Kafka(Section):
     max_poison_share: float = Field(
         0.5, gt=0, le=1, description="above it in one batch the sink stops, diverts nothing"
     )
+    max_buffered_bytes: int = Field(128 * 2**20, gt=0, description="of all partitions' batches of one sink together")
+    duplicate_window_s: float = Field(600, ge=0, description="a request sent again within it is stored once")
+    duplicate_memory: int = Field(50_000, ge=0, description="requests remembered for that, per partition")
+
+
+class Sink(Section):
+    """The sink's own address: `/healthz`, `/readyz` and `/metrics`."""
+
+    host: str = "127.0.0.1"
+    port: Port = Field(8601, description="0 picks a free port; each sink on one machine needs its own")
+
+
+class Reconcile(Section):
+    """The check that what was accepted is accounted for, run by the worker."""
+
+    enabled: bool = True
+    interval_s: Seconds = 60
+    lookback_hours: float = Field(12, gt=0, description="a gap is looked for, and reported, for so long")
+    grace_s: float = Field(30, ge=0, description="younger ledger rows are left for the next round")
 
 
 class Reference(Section):
@@ -232,6 +388,7 @@ class WebhookReceiver(Section):
     kind: Literal["webhook"] = "webhook"
     name: str
     url: SecretStr
+    secret: SecretStr = Field(SecretStr(""), description="signs each request; see docs/rules.md")
 
 
 AnyReceiver = Annotated[SlackReceiver | PagerDutyReceiver | WebhookReceiver, Field(discriminator="kind")]
@@ -248,6 +405,10 @@ class Alerting(Section):
     timeout_s: Seconds = Field(10, description="for one delivery attempt, all of it")
     give_up_after_s: Seconds = Field(3600, description="retries of one notification end then")
     page_url: str = Field("", description="public address of the built-in page, for links in notifications")
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""), description="posted to while rules can be evaluated; let what is there page when it stops"
+    )
+    heartbeat_interval_s: Seconds = 60
 
 
 class Page(Section):
@@ -255,6 +416,16 @@ class Page(Section):
 
     host: str = "127.0.0.1"
     port: Port = Field(8600, description="0 picks a free port")
+    writes: Literal["loopback", "always", "never"] = Field(
+        "loopback", description="whose silences are taken; the page has no login, so always needs a proxy with one"
+    )
+
+
+class Telemetry(Section):
+    """Tidegauge's own metrics, sent the way of everybody's, for the pipeline's panels and rules."""
+
+    enabled: bool = True
+    interval_s: Seconds = Field(30, description="between two snapshots of what /metrics shows")
 
 
 class Grafana(Section):
@@ -270,13 +441,19 @@ class Settings(Section):
 
     data_dir: Path = Field(Path("tidegauge-data"), description="embedded database and working files")
     clickhouse: ClickHouse = ClickHouse()
+    retention: Retention = Retention()
+    rollups: Rollups = Rollups()
     receiver: Receiver = Receiver()
+    masking: Masking = Masking()
     direct: Direct = Direct()
     kafka: Kafka = Kafka()
+    sink: Sink = Sink()
+    reconcile: Reconcile = Reconcile()
     detectors: Detectors = Detectors()
     judges: Judges = Judges()
     alerting: Alerting = Alerting()
     page: Page = Page()
+    telemetry: Telemetry = Telemetry()
     grafana: Grafana = Grafana()
 
     @property

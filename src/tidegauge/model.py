@@ -10,11 +10,12 @@ from typing import Protocol
 
 
 class Signal(StrEnum):
-    """The three OTLP signals; the value is the Kafka topic that the official Collector uses for it."""
+    """What travels: the three OTLP signals, in the topics that the official Collector uses, and whole frames."""
 
     TRACES = "otlp_spans"
     LOGS = "otlp_logs"
     METRICS = "otlp_metrics"
+    FRAMES = "tidegauge_frames"  # predictions and labels as Arrow IPC streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Export:
     signal: Signal
     payload: bytes
     records: int
+    digest: bytes = b""  # 16 bytes that name the request as its client sent it, or none
 
 
 class Transport(Protocol):
