@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+import uuid
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -30,6 +33,9 @@ class DirectTransport:
 
     def __init__(self, store: Store, settings: Direct) -> None:
         self._store, self._settings = store, settings
+        self.token = f"direct:{uuid.uuid4().hex[:12]}"  # begins the tokens of this process's inserts
+        self.stored: Counter[Signal] = Counter()  # records answered with success
+        self._inserts = itertools.count(1)
         self._open: dict[Signal, _Batch] = {}
         self._inserting = 0
         self._changed = threading.Condition()
@@ -100,14 +106,17 @@ class DirectTransport:
     def _try(self, signal: Signal, exports: list[Export]) -> Exception | None:
         try:
             with instruments.INSERT_SECONDS.labels(signal.name.lower()).time():
-                insert_exports(self._store, signal, [each.payload for each in exports])
+                token = f"{self.token}:{next(self._inserts)}"
+                insert_exports(self._store, signal, [each.payload for each in exports], token)
         except InvalidPayload as error:
             return error
         except StoreError as error:
             return Backpressure(RETRY_AFTER_S, str(error)) if error.transient else InvalidPayload(str(error))
         except Exception as error:  # noqa: BLE001 - the loop's edge: the client is told and may come again
             return Backpressure(RETRY_AFTER_S, f"{type(error).__name__}: {error}")
-        instruments.STORED.labels(signal.name.lower()).inc(sum(each.records for each in exports))
+        records = sum(each.records for each in exports)
+        self.stored[signal] += records
+        instruments.STORED.labels(signal.name.lower()).inc(records)
         return None
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, MutableMapping
+from typing import Any
 
 import zstandard
 
+from tidegauge.collectors.receiver.room import Lease
 from tidegauge.errors import InvalidPayload, TidegaugeError
 
 ZSTD_WINDOW = 8 * 2**20  # the largest that Content-Encoding: zstd may ask for (RFC 9659)
@@ -20,36 +22,57 @@ class TooLarge(TidegaugeError):
     """A body beyond the receiver's limit. Final."""
 
 
-async def read(chunks: AsyncIterator[bytes], limit: int) -> bytes:
-    """The body as it came. Raises TooLarge beyond ``limit`` bytes."""
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limit:
+class Disconnected(TidegaugeError):
+    """The client went away, or was sent away, before all of its body had come."""
+
+
+async def read(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], limit: int, lease: Lease) -> bytes:
+    """The body as it came, from an ASGI connection.
+
+    Raises:
+        TooLarge: beyond ``limit`` bytes.
+        Backpressure: beyond what ``lease`` can be had for.
+    """
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected("the client is gone")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
             raise TooLarge(f"the request is larger than {limit} bytes; send smaller batches")
-    return bytes(body)
+        if size > lease.size:
+            lease.resize(size)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
 
 
-def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+def decompress(body: bytes, encoding: str, limit: int, lease: Lease | None = None) -> bytes:
     """The body without its content encoding.
 
     Raises:
         TooLarge: it would be larger than ``limit``; little more than ``limit`` bytes were produced to find out.
         InvalidPayload: an unknown encoding, or bytes that are not in it.
+        Backpressure: beyond what ``lease`` can be had for.
     """
     if encoding in ("", "identity"):
         return body
     if encoding not in ENCODINGS:
         raise InvalidPayload(f"Content-Encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
-    plain = bytearray()
+    plain, size = [], 0
     try:
         for part in _parts(body, encoding):
-            plain += part
-            if len(plain) > limit:
+            plain.append(part)
+            size += len(part)
+            if size > limit:
                 raise TooLarge(f"the request is larger than {limit} bytes when decompressed; send smaller batches")
+            if lease:
+                lease.resize(len(body) + size)
     except (zlib.error, zstandard.ZstdError, EOFError) as error:
         raise InvalidPayload(f"the body is not {encoding}: {error}") from error
-    return bytes(plain)
+    return b"".join(plain)
 
 
 def _parts(body: bytes, encoding: str) -> Iterator[bytes]:

@@ -12,16 +12,25 @@ from typing import Any
 from google.protobuf import json_format
 
 from tidegauge.collectors.otlp import REQUESTS
+from tidegauge.collectors.receiver.body import TooLarge
 from tidegauge.errors import InvalidPayload
 from tidegauge.model import Signal
 
-IDENTIFIERS = {"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"}
+IDENTIFIERS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
+MAX_VALUES = 500_000  # as Python objects a hundred bytes each, though three bytes of JSON may be enough for one
 
 
 def to_protobuf(signal: Signal, body: bytes) -> bytes:
-    """The serialized request. Raises InvalidPayload, saying where, when it is no such request."""
+    """The serialized request.
+
+    Raises:
+        InvalidPayload: it is no such request; says where.
+        TooLarge: more values than this process has memory for.
+    """
+    if body.count(b",") + body.count(b"{") + body.count(b"[") > MAX_VALUES:
+        raise TooLarge(f"more than {MAX_VALUES} values in JSON; send smaller batches, or protobuf")
     try:
-        data = _identifiers_to_base64(json.loads(body))
+        data = json.loads(body, object_hook=_identifiers_to_base64)
         if not isinstance(data, dict):
             raise TypeError("it must be an object")
         return json_format.ParseDict(data, REQUESTS[signal](), ignore_unknown_fields=True).SerializeToString()
@@ -29,15 +38,11 @@ def to_protobuf(signal: Signal, body: bytes) -> bytes:
         raise InvalidPayload(f"not an OTLP/JSON {REQUESTS[signal].__name__}: {error}") from error
 
 
-def _identifiers_to_base64(data: Any) -> Any:
-    if isinstance(data, list):
-        return [_identifiers_to_base64(item) for item in data]
-    if not isinstance(data, dict):
-        return data
-    return {
-        key: _identifier(key, value) if key in IDENTIFIERS else _identifiers_to_base64(value)
-        for key, value in data.items()
-    }
+def _identifiers_to_base64(data: dict[str, Any]) -> dict[str, Any]:
+    for key in IDENTIFIERS:
+        if key in data:
+            data[key] = _identifier(key, data[key])
+    return data
 
 
 def _identifier(key: str, value: Any) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
+from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from tidegauge.errors import TidegaugeError
 
 SHUTDOWN_GRACE_S = 5  # for requests under way
+HANDSHAKE_S = 10  # of TLS
 Job = Callable[[asyncio.Event], Awaitable[None]]
 
 
@@ -60,10 +62,43 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class WebServer:
-    """Serves ``app`` with uvicorn on a loop of its own; ``port`` is the bound one even where 0 was asked for."""
+class _Server(uvicorn.Server):
+    """uvicorn, which lets a client take a minute over its TLS handshake, with an end to that."""
 
-    def __init__(self, app: Starlette, host: str, port: int, name: str, loop: EventLoopThread | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if not self.config.is_ssl:
+            await super().startup(sockets)
+            return
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+            return make(config=self.config, server_state=self.server_state, app_state={}, _loop=loop)
+
+        self.servers = [
+            await loop.create_server(protocol, sock=each, ssl=self.config.ssl, ssl_handshake_timeout=HANDSHAKE_S)
+            for each in sockets or ()
+        ]
+        self.started = True
+
+
+class WebServer:
+    """Serves ``app`` with uvicorn on a loop of its own; ``port`` is the bound one even where 0 was asked for.
+
+    Args:
+        options: More of ``uvicorn.Config``'s settings, such as its TLS files.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        name: str,
+        loop: EventLoopThread | None = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         config = uvicorn.Config(
             app,
             host=host,
@@ -71,10 +106,10 @@ class WebServer:
             log_level="warning",
             access_log=False,
             lifespan="off",
-            timeout_keep_alive=30,
             timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+            **({"timeout_keep_alive": 30} | dict(options or {})),
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._socket = _bind(config)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
@@ -85,7 +120,7 @@ class WebServer:
     @property
     def url(self) -> str:
         """Base address."""
-        return f"http://{authority(self.host, self.port)}"
+        return f"{'https' if self._server.config.is_ssl else 'http'}://{authority(self.host, self.port)}"
 
     def close(self) -> None:
         """Stop a server that has its own loop; one on a shared loop ends with that loop."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import socket
 import time
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import httpx
 import pytest
 import zstandard
 from google.rpc.error_details_pb2 import RetryInfo
@@ -160,6 +162,23 @@ def test_beyond_what_may_be_under_way_a_request_is_asked_to_come_again(receiving
         _until(lambda: len(held.taken) == 1)
         held.settle()
         assert again.result().status_code == 200
+
+
+def test_bodies_that_are_still_coming_count_as_under_way(receiving: Any, held: HeldTransport) -> None:
+    head = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n"
+    with receiving(held, max_pending_bytes=1000) as pipeline, contextlib.ExitStack() as stack:
+        where = httpx.URL(pipeline.server.http_url)
+        uploading = stack.enter_context(socket.create_connection((where.host, where.port or 0)))
+        uploading.sendall(head + b"x" * 100)
+        _until(lambda: pipeline.metric("tidegauge_pending_bytes") == 900)
+        answer = pipeline.post("logs", predictions(["a"] * 3, "m"))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        with pytest.raises(grpc.RpcError) as caught:
+            pipeline.call("logs", predictions(["a"] * 3, "m"))
+        assert _retry_after_s(caught.value) == 1
+        uploading.close()
+        _until(lambda: pipeline.metric("tidegauge_pending_bytes") == 0)
+        assert pipeline.post("logs", b"").status_code == 200
 
 
 def test_a_single_request_larger_than_what_may_be_under_way_is_still_taken(receiving: Any, held: HeldTransport) -> None:
