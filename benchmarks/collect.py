@@ -1,4 +1,4 @@
-"""Processor time of collecting: a frame in the SDK, and requests into the embedded ClickHouse with all views.
+"""Processor time of collecting: requests into the embedded ClickHouse with all views.
 
     .venv/bin/python benchmarks/collect.py [--rounds 5]
 
@@ -11,23 +11,16 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-import numpy as np
-import polars as pl
-from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 
 from tidegauge.collectors.otlp import count
 from tidegauge.collectors.schema import insert_exports, migrate
 from tidegauge.collectors.schema.otlp import PROTOBUF
-from tidegauge.collectors.sdk import frames, wire
+from tidegauge.collectors.sdk import wire
 from tidegauge.model import Signal
 from tidegauge.store import Store
 
-ROWS, NUMERIC, CATEGORIES = 10_000, 14, 6
 REQUESTS, SPANS = 40, 200
 
 
@@ -35,18 +28,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    data = _frame()
-    report(
-        "SDK, microseconds a prediction of 20 features",
-        _race(
-            rounds,
-            {
-                "Tidegauge, a frame": lambda: _encode(data),
-                "opentelemetry-sdk, record by record": lambda: _one_by_one(data),
-            },
-        ),
-        1e6 / ROWS,
-    )
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"chdb://{folder}")
         migrate(store)
@@ -86,40 +67,6 @@ def _race(rounds: int, work: dict[str, Callable[[], object]]) -> dict[str, float
             run()
             best[name] = min(best[name], time.process_time() - begun)
     return best
-
-
-def _frame() -> pl.DataFrame:
-    rng = np.random.default_rng(1)
-    numbers = {f"n{i}": rng.normal(size=ROWS) for i in range(NUMERIC)}
-    return pl.DataFrame(numbers | {f"c{i}": rng.choice(["red", "green", "blue"], ROWS) for i in range(CATEGORIES)})
-
-
-def _encode(data: pl.DataFrame) -> None:
-    columns = [wire.time_column([0] * data.height), *frames.feature_columns(data, data.columns)]
-    for _ in frames.requests(b"", columns):
-        pass
-
-
-class _Encoding(LogRecordExporter):
-    def export(self, batch):  # type: ignore[no-untyped-def]
-        encode_logs(batch).SerializeToString()
-        return LogRecordExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        pass
-
-    def force_flush(self, timeout_millis: int = 0) -> bool:
-        return True
-
-
-def _one_by_one(data: pl.DataFrame) -> None:
-    provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(BatchLogRecordProcessor(_Encoding(), max_queue_size=2 * ROWS))
-    logger = provider.get_logger("peer")
-    now = int(datetime.now(UTC).timestamp() * 1e9)
-    for row in data.iter_rows(named=True):
-        logger.emit(timestamp=now, attributes=row, event_name="tidegauge.prediction")
-    provider.shutdown()
 
 
 def _request(seed: int) -> bytes:

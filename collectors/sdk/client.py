@@ -2,86 +2,104 @@
 
 from __future__ import annotations
 
-import logging
-import uuid
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar
-
-import polars as pl
-import pyarrow as pa
-from opentelemetry import trace
-from opentelemetry._logs import SeverityNumber
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tidegauge import __version__
-from tidegauge.clock import Clock, SystemClock
-from tidegauge.collectors.sdk import exporters, frames, records, wire
+from tidegauge.clock import Clock
+from tidegauge.collectors.sdk import nesting, otlp, records
+from tidegauge.collectors.sdk.fallback import FramesOrLogs
+from tidegauge.collectors.sdk.post import Lane, Post, post
+from tidegauge.collectors.sdk.process import EXIT_S, new_bits
 from tidegauge.collectors.sdk.sender import Sender
-from tidegauge.collectors.sdk.spans import INHERITED, Steps
+from tidegauge.collectors.sdk.settings import Settings
+from tidegauge.collectors.sdk.span import Provider, Span, encoded
 from tidegauge.collectors.sdk.tracing import Tracing
-from tidegauge.errors import InvalidRecord
+from tidegauge.errors import ConfigError, InvalidRecord
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from tidegauge.collectors.frames import Frame
+    from tidegauge.collectors.sdk import frames
+    from tidegauge.collectors.sdk.foreign import Forwarding
+
 T = TypeVar("T")
-QUEUED = 20_000  # spans, and events
-UNLIMITED = LogRecordLimits(max_log_record_attributes=LogRecordLimits.UNSET)  # else features beyond 128 are dropped
-UNSENDABLE = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, pa.ArrowException)
 
 
 class Client(Tracing):
     """A service's way to Tidegauge; make one with :func:`init`.
 
     No method raises into the service unless ``strict`` is set: a record that cannot be sent is counted in ``rejected``
-    and the first one is logged. Nothing waits for the network unless ``on_full="wait"``.
+    and logged, at most once a minute. Nothing waits for the network unless ``on_full="wait"``.
     """
 
     def __init__(
         self,
-        service_name: str,
-        endpoint: str,
-        protocol: Literal["http/protobuf", "grpc"],
-        headers: Mapping[str, str],
-        resource: Mapping[str, str],
+        settings: Settings | ConfigError,
         capture_content: bool,
         clock: Clock,
         strict: bool,
         on_full: Literal["drop", "wait"],
     ) -> None:
-        described = Resource.create({"service.name": service_name, **resource})
-        self._clock, self._strict = clock, strict
-        self._resource = _resource_bytes(described)
-        self._sender = Sender(exporters.post(protocol, endpoint, headers), on_full=on_full)
-        self._tracers = TracerProvider(resource=described, sampler=ALWAYS_ON)  # whatever another provider samples
-        self._tracers.add_span_processor(
-            BatchSpanProcessor(exporters.spans(protocol, endpoint, headers, self._sender.drop), max_queue_size=QUEUED)
-        )
-        self._loggers = LoggerProvider(resource=described, log_record_limits=UNLIMITED)
-        self._loggers.add_log_record_processor(
-            BatchLogRecordProcessor(
-                exporters.logs(protocol, endpoint, headers, self._sender.drop), max_queue_size=QUEUED
-            )
-        )
-        self._logger = self._loggers.get_logger("tidegauge", __version__)
-        super().__init__(Steps(self._tracers.get_tracer("tidegauge", __version__), clock, capture_content))
-        self.rejected = 0
+        """With an error for ``settings``, everything is taken, refused and counted under it."""
+        self.clock, self.captures, self._strict = clock, capture_content, strict
+        self.resource = {} if isinstance(settings, ConfigError) else dict(settings.resource)
+        self._off = not isinstance(settings, ConfigError) and settings.disabled
+        self._origin = otlp.origin(self.resource, "tidegauge", __version__)
+        self._origins: dict[tuple[str, str], otlp.Origin] = {}  # of other instrumentations' scopes
+        self._sender = Sender(lambda: _connect(settings), on_full=on_full)
+        self._provider = Provider(clock, self._foreign)
+        self._shared = False
 
     @property
-    def tracer_provider(self) -> TracerProvider:
+    def tracer_provider(self) -> Provider:
         """For instrumentations of others, so that their spans come here too."""
-        return self._tracers
+        return self._provider
+
+    def span_processor(self, keep: Callable[[ReadableSpan], bool] | None = None) -> Forwarding:
+        """To attach to the application's own tracer provider, so that its spans (those that ``keep`` picks) come here.
+
+        From then on ours become OpenTelemetry's current span where no span of the application is, so that its spans
+        nest in ours too.
+        """
+        from tidegauge.collectors.sdk.foreign import Forwarding
+
+        self._shared = True
+        return Forwarding(self._forwarded, self.flush, keep)
 
     @property
     def dropped(self) -> int:
-        """Records that were given up: refused by the receiver, out of time, or of a frame that found the queue full."""
-        return self._sender.dropped
+        """Records that were given up: no room, refused by the receiver, out of time. ``drops`` has the reasons."""
+        return sum(self._sender.drops.values())
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """``dropped`` by reason."""
+        return self._sender.drops
+
+    @property
+    def rejected(self) -> int:
+        """Records that could not be made of what was passed. ``rejects`` has the reasons."""
+        return sum(self._sender.rejects.values())
+
+    @property
+    def rejects(self) -> dict[str, int]:
+        """``rejected`` by what was called."""
+        return self._sender.rejects
+
+    @property
+    def sent(self) -> int:
+        """Records that the receiver took."""
+        return self._sender.sent
+
+    @property
+    def queued(self) -> int:
+        """Records that wait, or are under way."""
+        return self._sender.queued
 
     def log_prediction(
         self,
@@ -110,46 +128,67 @@ class Client(Tracing):
             slices: Dimensions to look at apart, such as ``{"carrier": "AA"}``.
             versions: The version tuple: base_model, fine_tune, tool_schema, training_data_hash ...
         """
-        identifier = prediction_id or uuid.uuid4().hex
+        identifier = prediction_id or new_id()
 
         def build() -> records.Attributes:
             own = records.prediction(model, identifier, features, prediction, score, version)
-            return own | records.context(tenant, intent, session, role, slices, versions)
+            own.update(records.context(tenant, intent, session, role, slices, versions))
+            return own
 
         self._event(records.PREDICTION, build, timestamp)
         return identifier
 
+    def log_prediction_error(self, model: str, error: BaseException, *, version: str = "") -> None:
+        """A prediction that ended in an exception: an event with its type, and not its text, which may quote inputs."""
+        kind = type(error).__qualname__
+        self._event(records.PREDICTION_ERROR, lambda: records.prediction_error(model, version, kind), None)
+
     def log_predictions(
         self,
         model: str,
-        frame: frames.Frame,
+        frame: frames.Source,
         *,
-        features: Sequence[str],
         prediction: str,
+        features: Sequence[str] | None = None,
         score: str | None = None,
         prediction_id: str | None = None,
         timestamp: str | None = None,
         slices: Sequence[str] = (),
+        tenant: str | None = None,
+        intent: str | None = None,
+        session: str | None = None,
         version: str = "",
         role: str = "",
+        columns: Sequence[str] | None = None,
         versions: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """A frame of predictions (pandas, polars or dictionaries); returns their ids.
+        """A frame of predictions (pandas, polars, Arrow, numpy or dictionaries); returns their ids.
 
         Every argument but ``model``, ``version``, ``role`` and ``versions`` names columns. Null counts as missing.
+        Without ``features`` every column is one that has no other meaning. ``columns`` are the names of a numpy
+        array's. From 100 rows on a frame travels as Arrow (docs/columnar.md).
         """
-
-        layout = frames.Layout(features, prediction, score, prediction_id, timestamp, slices)
+        from tidegauge.collectors.frames import Roles  # with pandas, polars and pyarrow: a second, for who needs it
+        from tidegauge.collectors.sdk import frames
 
         def send() -> list[str]:
-            data = frames.frame(frame)
-            layout.require(data)
-            identifiers = frames.identifiers(data, prediction_id)
-            same = records.model(model, version) | records.context(role=role, versions=versions)
-            self._send(layout.columns(data, identifiers, same, self._clock.now_ns()))
-            return identifiers
+            shared = records.context(role=role, versions=versions) | records.model_version(version)
+            roles = Roles(
+                features=None if features is None else tuple(features),
+                prediction=prediction,
+                score=score or "",
+                id=prediction_id or "",
+                timestamp=timestamp or "",
+                slices=tuple(slices),
+                tenant=tenant or "",
+                intent=intent or "",
+                session=session or "",
+            )
+            data = frames.table(frame, columns)
+            return self._send(frames.predictions(data, model, roles, self._described(shared), self.clock.now_ns()))
 
-        return self._guard(send, [])
+        nothing: list[str] = []
+        return self.attempt(records.PREDICTION, send, nothing)
 
     def log_label(self, model: str, prediction_id: str, label: Any, *, timestamp: datetime | None = None) -> None:
         """The truth about an earlier prediction, whenever it is known; the last by event time counts."""
@@ -158,17 +197,20 @@ class Client(Tracing):
     def log_labels(
         self,
         model: str,
-        prediction_ids: Sequence[str],
-        labels: Sequence[Any],
+        prediction_ids: frames.Column,
+        labels: frames.Column,
         *,
-        timestamps: Sequence[datetime] | None = None,
+        timestamps: frames.Column | None = None,
     ) -> None:
         """Many labels at once; the sequences are of equal length."""
+        from tidegauge.collectors.sdk import frames
 
-        def send() -> None:
-            self._send(frames.label_columns(model, prediction_ids, labels, timestamps, self._clock.now_ns()))
+        def send() -> list[str]:
+            described, now_ns = self._described({}), self.clock.now_ns()
+            return self._send(frames.labels(model, prediction_ids, labels, timestamps, described, now_ns))
 
-        self._guard(send, None)
+        nothing: list[str] = []
+        self.attempt(records.LABEL, send, nothing)
 
     def log_feedback(
         self,
@@ -182,13 +224,11 @@ class Client(Tracing):
         timestamp: datetime | None = None,
     ) -> None:
         """What a person said: thumbs -1 or 1, csat 1 to 5, or a correction in ``comment``."""
-        self._event(
-            records.FEEDBACK,
-            lambda: records.feedback(kind, score, comment, prediction_id),
-            timestamp,
-            trace_id,
-            span_id,
-        )
+
+        def build() -> records.Attributes:
+            return records.feedback(kind, score, comment, prediction_id)
+
+        self._event(records.FEEDBACK, build, timestamp, trace_id, span_id)
 
     def log_outcome(
         self,
@@ -204,21 +244,50 @@ class Client(Tracing):
 
     def flush(self, timeout_s: float = 30) -> bool:
         """Wait until all that was logged is delivered or given up; False after ``timeout_s``."""
-        milliseconds = int(timeout_s * 1000)
-        spans = self._tracers.force_flush(milliseconds)
-        logs = self._loggers.force_flush(milliseconds)
-        return self._sender.flush(timeout_s) and spans and logs
+        return self._sender.flush(timeout_s)
 
-    def shutdown(self) -> None:
-        """Flush and stop."""
-        self.flush()
-        self._tracers.shutdown()
-        self._loggers.shutdown()
-        self._sender.close(1)
+    def shutdown(self, timeout_s: float = EXIT_S) -> None:
+        """Deliver for at most ``timeout_s``, count what is left as dropped, and stop."""
+        self._sender.close(timeout_s)
 
-    def _send(self, columns: Sequence[frames.Column]) -> None:
-        for payload, rows in frames.requests(self._resource, columns):
-            self._sender.offer(payload, rows)
+    def finished(self, span: Span) -> None:
+        """A step of ours has ended."""
+        self.attempt("span", lambda: self._take(encoded(span), self._origin), None)
+
+    def enter(self, span: Span) -> nesting.Entered:
+        """Make ``span`` the innermost."""
+        return nesting.enter(span, Span, self._provider, self._shared)
+
+    def _foreign(self, span: Span, scope: str, version: str) -> None:
+        """A span of another's instrumentation, through our provider, has ended."""
+        if (scope, version) not in self._origins:
+            self._origins[scope, version] = otlp.origin(self.resource, scope, version)
+        self.harmless("span", lambda: self._take(encoded(span), self._origins[scope, version]), None)
+
+    def _forwarded(self, make: Callable[[], tuple[bytes, otlp.Origin] | None]) -> None:
+        """A span of the application's own has ended."""
+
+        def take() -> None:
+            if made := make():
+                self._take(*made)
+
+        self.harmless("span", take, None)
+
+    def _take(self, span: bytes, origin: otlp.Origin) -> None:
+        if not self._off:
+            self._sender.offer(Lane.TRACES, span, 1, origin)
+
+    def _described(self, shared: records.Attributes) -> records.Attributes:
+        """What is the same for all rows of a frame."""
+        return {**self.resource, **(nesting.INHERITED.get() or {}), **shared}
+
+    def _send(self, frame: Frame) -> list[str]:
+        from tidegauge.collectors.sdk import frames
+
+        if not self._off:
+            for lane, payload, rows in frames.requests(frame):
+                self._sender.offer(lane, payload, rows)
+        return frames.ids(frame)
 
     def _event(
         self,
@@ -229,81 +298,61 @@ class Client(Tracing):
         span_id: str = "",
     ) -> None:
         def emit() -> None:
-            self._logger.emit(
-                timestamp=records.nanoseconds(timestamp) if timestamp else self._clock.now_ns(),
-                context=_span_context(trace_id, span_id),
-                severity_number=SeverityNumber.INFO,
-                attributes=(INHERITED.get() or {}) | build(),
-                event_name=name,
-            )
+            inherited, own = nesting.INHERITED.get(), build()
+            moment = records.nanoseconds(timestamp) if timestamp else self.clock.now_ns()
+            ids = _ids(trace_id, span_id)
+            record = otlp.log_record(moment, name, {**inherited, **own} if inherited else own, *ids)
+            if not self._off:
+                self._sender.offer(Lane.LOGS, record, 1, self._origin)
 
-        self._guard(emit, None)
+        self.attempt(name, emit, None)
 
-    def _guard(self, work: Callable[[], T], otherwise: T) -> T:
+    def harmless(self, what: str, work: Callable[[], T], otherwise: T) -> T:
+        """Do ``work``; an error in it is counted in ``rejects`` under ``what``, and not raised, even if strict."""
         try:
             return work()
-        except InvalidRecord as error:
-            return self._reject(error, otherwise)
-        except UNSENDABLE as error:
-            return self._reject(InvalidRecord(f"{type(error).__name__}: {error}"), otherwise)
+        except Exception as error:  # noqa: BLE001 - the edge between the service and us
+            self._reject(what, error)
+            return otherwise
 
-    def _reject(self, error: InvalidRecord, otherwise: T) -> T:
-        if self._strict:
-            raise error
-        if not self.rejected:
-            log.warning("a record was not sent: %s; further ones are only counted", error)
-        self.rejected += 1
-        return otherwise
+    def _reject(self, what: str, error: Exception) -> None:
+        self._sender.reject(what, str(error) if isinstance(error, InvalidRecord) else _place(error))
+
+    def attempt(self, what: str, work: Callable[[], T], otherwise: T) -> T:
+        """Do ``work``; what goes wrong is the record's, and only if strict a reason for the service to fail."""
+        if not self._strict:
+            return self.harmless(what, work, otherwise)
+        try:
+            return work()
+        except InvalidRecord:
+            raise
+        except Exception as error:
+            raise InvalidRecord(f"{type(error).__name__}: {error}") from error
 
 
-def _resource_bytes(described: Resource) -> bytes:
-    scalars = {key: value for key, value in described.attributes.items() if isinstance(value, str | bool | int | float)}
-    return ResourceMessage(attributes=wire.key_values(scalars)).SerializeToString()
+def new_id() -> str:
+    """A new prediction id: 128 random bits in hexadecimal."""
+    return f"{new_bits(128):032x}"
 
 
-def _span_context(trace_id: str, span_id: str) -> Any:
+def _place(error: Exception) -> str:
+    """What happened and where; not the error's own text, which may quote the service's data into its log."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
+
+
+def _connect(settings: Settings | ConfigError) -> Post:
+    if isinstance(settings, ConfigError):
+        raise settings
+    return FramesOrLogs(post(settings))
+
+
+def _ids(trace_id: str, span_id: str) -> tuple[int, int]:
+    """The trace and span that a record is about: those given, else the innermost span's."""
     if not trace_id:
-        return None
+        context = nesting.current().get_span_context()
+        return (context.trace_id, context.span_id) if context.is_valid else (0, 0)
     try:
-        trace_number, span_number = int(trace_id, 16), int(span_id or "0", 16)
+        return int(trace_id, 16), int(span_id or "0", 16)
     except ValueError as error:
         raise InvalidRecord(f"trace_id {trace_id!r} or span_id {span_id!r} is not hexadecimal") from error
-    remote = SpanContext(trace_number, span_number, is_remote=True, trace_flags=TraceFlags(1))
-    return trace.set_span_in_context(NonRecordingSpan(remote))
-
-
-def init(
-    service_name: str,
-    endpoint: str = "http://127.0.0.1:4318",
-    *,
-    protocol: Literal["http/protobuf", "grpc"] = "http/protobuf",
-    headers: Mapping[str, str] | None = None,
-    resource: Mapping[str, str] | None = None,
-    capture_content: bool = False,
-    clock: Clock | None = None,
-    strict: bool = False,
-    on_full: Literal["drop", "wait"] = "drop",
-) -> Client:
-    """Start sending to a Tidegauge receiver, or to any OpenTelemetry Collector in front of one.
-
-    Args:
-        service_name: ``service.name`` of everything sent.
-        endpoint: Base address: port 4318 for HTTP, 4317 for gRPC.
-        headers: For authentication.
-        resource: Further resource attributes, such as the version tuple (``tidegauge.version.base_model``).
-        capture_content: Record prompts, answers and documents. Off, only numbers and names leave the service.
-        clock: For replays of past data.
-        strict: Raise InvalidRecord instead of counting; for tests and batch jobs.
-        on_full: What a full queue does to a frame: ``drop`` it (a service), or ``wait`` (a batch job).
-    """
-    return Client(
-        service_name,
-        endpoint.rstrip("/"),
-        protocol,
-        headers or {},
-        resource or {},
-        capture_content,
-        clock or SystemClock(),
-        strict,
-        on_full,
-    )

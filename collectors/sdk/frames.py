@@ -1,155 +1,115 @@
-"""Frames of predictions and labels as OTLP requests, a chunk of rows at a time."""
+"""Frames of predictions and labels as requests: Arrow where there are many rows, else OTLP beside single records."""
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import polars as pl
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.logs.v1.logs_pb2 import ScopeLogs
+import pyarrow as pa
 
-from tidegauge import __version__
-from tidegauge.collectors.sdk import records, wire
-from tidegauge.errors import InvalidRecord
+from tidegauge.collectors.frames import Frame, Kind, Layout, Roles, check, encode, parts
+from tidegauge.collectors.frames.rows import identifiers
+from tidegauge.collectors.sdk import records
+from tidegauge.collectors.sdk.frames_otlp import otlp_requests
+from tidegauge.collectors.sdk.post import Lane
+from tidegauge.errors import InvalidPayload, InvalidRecord
 
-CHUNK = 2_000
-SCOPE = ScopeLogs(scope=InstrumentationScope(name="tidegauge", version=__version__))
+COLUMNAR_ROWS = 100  # below it a frame shares a request with others, and costs no more as OTLP
 
-Frame = pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any]]
-Column = list[bytes]
+Source: TypeAlias = pl.DataFrame | pd.DataFrame | pa.Table | npt.NDArray[Any] | Sequence[Mapping[str, Any]]
+Column: TypeAlias = Sequence[Any] | npt.NDArray[Any] | pl.Series | pd.Series
 
 
-def frame(data: Frame) -> pl.DataFrame:
-    """Any accepted frame as polars."""
-    if isinstance(data, pl.DataFrame):
+def table(data: Source, columns: Sequence[str] | None = None) -> pa.Table:
+    """Any accepted frame as Arrow; ``columns`` name those of a two-dimensional numpy array."""
+    if isinstance(data, np.ndarray):
+        return _matrix(data, columns)
+    if isinstance(data, pa.Table):
         return data
     if isinstance(data, pd.DataFrame):
-        return pl.from_pandas(data.rename(columns=str))
-    return pl.DataFrame(list(data), infer_schema_length=None)
+        return pa.Table.from_pandas(data.rename(columns=str), preserve_index=False)
+    whole = data if isinstance(data, pl.DataFrame) else pl.DataFrame(list(data), infer_schema_length=None)
+    return whole.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def require(data: pl.DataFrame, columns: Sequence[str]) -> None:
-    """Raise InvalidRecord naming every column that ``data`` lacks."""
-    missing = [name for name in columns if name not in data.columns]
-    if missing:
-        raise InvalidRecord(
-            f"the frame has no column {', '.join(map(repr, missing))}; it has {', '.join(data.columns)}"
-        )
+def predictions(data: pa.Table, model: str, roles: Roles, shared: records.Attributes, now_ns: int) -> Frame:
+    """A frame of predictions as it will be stored; ``shared`` are the attributes of all rows.
+
+    Raises:
+        InvalidRecord: names the column that is missing or of the wrong kind.
+    """
+    layout = Layout(Kind.PREDICTIONS, _named(model), roles, shared, now_ns, secrets.token_hex(8))
+    return _checked(data, layout)
 
 
-def identifiers(data: pl.DataFrame, column: str | None) -> list[str]:
-    """The prediction ids of ``column``, or new random ones."""
-    if column is None:
-        return [uuid.uuid4().hex for _ in range(data.height)]
-    if data[column].null_count():
-        raise InvalidRecord(f"column {column!r} has {data[column].null_count()} row(s) without a prediction id")
-    return _text(data[column])
-
-
-def times(data: pl.DataFrame, column: str | None, now_ns: int) -> list[int]:
-    """Event times in nanoseconds; ``now_ns`` for every row without a column."""
-    return [now_ns] * data.height if column is None else epoch_ns(data[column])
-
-
-def epoch_ns(moments: pl.Series) -> list[int]:
-    """A column of datetimes as nanoseconds; naive ones are refused, because a guess would shift every window."""
-    if not isinstance(moments.dtype, pl.Datetime) or moments.dtype.time_zone is None:
-        raise InvalidRecord(f"column {moments.name!r} must hold datetimes with a time zone, found {moments.dtype}")
-    if moments.null_count():
-        raise InvalidRecord(f"column {moments.name!r} has {moments.null_count()} row(s) without a time")
-    return list(moments.dt.epoch("ns").to_list())
-
-
-def feature_columns(data: pl.DataFrame, features: Sequence[str]) -> list[Column]:
-    """Each feature as an encoded column; nulls become NaN or empty text, which are stored as missing."""
-    return [_feature(data[name]) for name in features]
-
-
-def score_column(values: pl.Series) -> Column:
-    """The scores; a row without one has no attribute."""
-    numbers = values.cast(pl.Float64).fill_null(np.nan).to_numpy()
-    encoded = wire.double_column("tidegauge.prediction.score", numbers)
-    return [b"" if nan else each for each, nan in zip(encoded, np.isnan(numbers), strict=True)]
-
-
-def text_columns(data: pl.DataFrame, named: Mapping[str, str]) -> list[Column]:
-    """``{attribute: column}`` as encoded text columns."""
-    return [wire.text_column(key, _text(data[column])) for key, column in named.items()]
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Which columns of a frame of predictions mean what."""
-
-    features: Sequence[str]
-    prediction: str
-    score: str | None
-    prediction_id: str | None
-    timestamp: str | None
-    slices: Sequence[str]
-
-    def require(self, data: pl.DataFrame) -> None:
-        """Raise InvalidRecord naming every column that ``data`` lacks."""
-        optional = [name for name in (self.score, self.prediction_id, self.timestamp) if name]
-        require(data, [*self.features, self.prediction, *optional, *self.slices])
-
-    def columns(self, data: pl.DataFrame, ids: Sequence[str], same: records.Attributes, now_ns: int) -> list[Column]:
-        """The encoded columns of ``data``; ``same`` are the attributes that all rows share."""
-        named = {"tidegauge.prediction.value": self.prediction} | {
-            f"tidegauge.slice.{name}": name for name in self.slices
-        }
-        return [
-            wire.time_column(times(data, self.timestamp, now_ns)),
-            [wire.constant(same, records.PREDICTION)] * data.height,
-            wire.text_column("tidegauge.prediction.id", ids),
-            *text_columns(data, named),
-            *feature_columns(data, self.features),
-            *([score_column(data[self.score])] if self.score else []),
-        ]
-
-
-def label_columns(
+def labels(
     model: str,
-    prediction_ids: Sequence[str],
-    labels: Sequence[Any],
-    timestamps: Sequence[datetime] | None,
+    prediction_ids: Column,
+    values: Column,
+    timestamps: Column | None,
+    shared: records.Attributes,
     now_ns: int,
-) -> list[Column]:
-    """The encoded columns of labels. Raises InvalidRecord when the sequences differ in length."""
-    if not len(prediction_ids) == len(labels) == len(labels if timestamps is None else timestamps):
+) -> Frame:
+    """A frame of labels. Raises InvalidRecord when the sequences differ in length."""
+    if not len(prediction_ids) == len(values) == len(values if timestamps is None else timestamps):
         raise InvalidRecord("log_labels: prediction_ids, labels and timestamps must be of equal length")
-    moments = [now_ns] * len(labels) if timestamps is None else epoch_ns(pl.Series("timestamps", timestamps))
-    return [
-        wire.time_column(moments),
-        [wire.constant(records.model(model), records.LABEL)] * len(labels),
-        wire.text_column("tidegauge.prediction.id", [records.text(each) for each in prediction_ids]),
-        wire.text_column("tidegauge.label.value", [records.text(each) for each in labels]),
-    ]
+    named = {"prediction_ids": _column(prediction_ids), "labels": _column(values)}
+    if timestamps is not None and len(values):
+        named["timestamps"] = _moments(timestamps)
+    roles = Roles(id="prediction_ids", label="labels", timestamp="timestamps" if "timestamps" in named else "")
+    return _checked(pa.table(named), Layout(Kind.LABELS, _named(model), roles, shared, now_ns))
 
 
-def requests(resource: bytes, columns: Sequence[Column]) -> Iterator[tuple[bytes, int]]:
-    """Serialized ExportLogsServiceRequests of at most CHUNK rows, with the number of rows in each."""
-    height = len(columns[0]) if columns else 0
-    for start in range(0, height, CHUNK):
-        rows = list(zip(*(column[start : start + CHUNK] for column in columns), strict=True))
-        yield wire.logs_request(resource, wire.scope_logs(rows, SCOPE)), len(rows)
+def ids(frame: Frame) -> list[str]:
+    """The prediction ids of a frame's rows."""
+    found: list[str] = identifiers(frame).to_pylist()
+    return found
 
 
-def _feature(values: pl.Series) -> Column:
-    if values.dtype.is_numeric():
-        return wire.double_column(records.FEATURE + values.name, values.cast(pl.Float64).fill_null(np.nan).to_numpy())
-    if values.dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null):
-        return wire.text_column(records.CATEGORY + values.name, _text(values))
-    raise InvalidRecord(f"feature column {values.name!r} is {values.dtype}; send numbers, text or bools")
+def requests(frame: Frame) -> Iterator[tuple[Lane, bytes, int]]:
+    """What to send, and the number of rows in each; a large frame in parts whose ids go on."""
+    if frame.table.num_rows < COLUMNAR_ROWS:
+        yield from ((Lane.LOGS, payload, count) for payload, count in otlp_requests(frame))
+        return
+    for part in parts(frame):
+        yield Lane.FRAMES, encode(part), part.table.num_rows
 
 
-def _text(values: pl.Series) -> list[str]:
-    if values.dtype.is_float():
-        return [records.text(each) for each in values.to_list()]
-    return list(values.cast(pl.String).fill_null("").to_list())
+def _checked(data: pa.Table, layout: Layout) -> Frame:
+    try:
+        return check(data, layout)
+    except InvalidPayload as error:
+        raise InvalidRecord(str(error)) from error
+
+
+def _named(model: str) -> str:
+    return str(records.model(model)["tidegauge.model.name"])
+
+
+def _matrix(data: npt.NDArray[Any], columns: Sequence[str] | None) -> pa.Table:
+    if data.ndim != 2 or columns is None or len(columns) != data.shape[1]:
+        raise InvalidRecord(
+            f"a numpy array must have two dimensions and a name for each column, found shape {data.shape} and "
+            f"{'no' if columns is None else len(columns)} names; give columns=[...]"
+        )
+    return pa.Table.from_arrays([pa.array(each) for each in np.ascontiguousarray(data.T)], names=list(columns))
+
+
+def _column(values: Column) -> pa.Array | pa.ChunkedArray:
+    """A whole column as it is; a sequence of anything as text."""
+    if isinstance(values, pl.Series):
+        return values.to_arrow(compat_level=pl.CompatLevel.oldest())
+    if isinstance(values, np.ndarray | pd.Series):
+        return pa.array(values, from_pandas=True)
+    return pa.array([records.text(each) for each in values], pa.string())
+
+
+def _moments(values: Column) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pl.Series | np.ndarray | pd.Series):
+        return _column(values)
+    return pa.array(list(values))

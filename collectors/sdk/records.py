@@ -12,6 +12,7 @@ from tidegauge.errors import InvalidRecord
 
 PREDICTION = "tidegauge.prediction"
 LABEL = "tidegauge.label"
+PREDICTION_ERROR = "tidegauge.prediction.error"
 FEEDBACK = "tidegauge.feedback"
 OUTCOME = "tidegauge.outcome"
 
@@ -31,10 +32,12 @@ def context(
     versions: Mapping[str, str] | None = None,
 ) -> Attributes:
     """The attributes that say whose record it is, and of which version; empty ones are left out."""
+    if not (tenant or intent or session or role or slices or versions):
+        return {}
     named = {"tidegauge.tenant": tenant, "tidegauge.intent": intent, "session.id": session, "tidegauge.role": role}
     named |= {f"tidegauge.slice.{key}": text(value) for key, value in (slices or {}).items()}
     named |= {f"tidegauge.version.{key}": text(value) for key, value in (versions or {}).items()}
-    return {key: clean(value) for key, value in named.items() if value}
+    return {key: text(value) for key, value in named.items() if value}
 
 
 def prediction(
@@ -46,11 +49,16 @@ def prediction(
         InvalidRecord: no model name, or a feature that is neither a number, text, a bool nor None.
     """
     attributes = model(name, version)
-    attributes |= {"tidegauge.prediction.id": text(prediction_id), "tidegauge.prediction.value": text(value)}
+    attributes["tidegauge.prediction.id"], attributes["tidegauge.prediction.value"] = text(prediction_id), text(value)
     if score is not None and not math.isnan(score):
         attributes["tidegauge.prediction.score"] = float(score)
     for each, sent in features.items():
-        attributes.update(feature(each, sent))
+        if type(sent) is float:
+            attributes[f"{FEATURE}{each}"] = sent
+        elif type(sent) is str:
+            attributes[f"{CATEGORY}{each}"] = sent
+        else:
+            attributes.update(feature(each, sent))
     return attributes
 
 
@@ -58,7 +66,12 @@ def model(name: str, version: str = "") -> Attributes:
     """The attributes that name a model. Raises InvalidRecord when the name is empty."""
     if not name:
         raise InvalidRecord("model is empty; give the name that its predictions are watched under")
-    return {"tidegauge.model.name": clean(name)} | ({"tidegauge.model.version": clean(version)} if version else {})
+    return {"tidegauge.model.name": clean(name)} | model_version(version)
+
+
+def model_version(version: str) -> Attributes:
+    """The attribute that names a model's version; none for an empty one."""
+    return {"tidegauge.model.version": clean(version)} if version else {}
 
 
 def feature(name: str, value: Any) -> Attributes:
@@ -67,12 +80,17 @@ def feature(name: str, value: Any) -> Attributes:
     if plain is None:
         return {}
     if isinstance(plain, bool | str):
-        return {CATEGORY + name: text(plain)}
+        return {f"{CATEGORY}{name}": text(plain)}
     if isinstance(plain, int | float):
-        return {FEATURE + name: float(plain)}
+        return {f"{FEATURE}{name}": float(plain)}
     raise InvalidRecord(
         f"log_prediction: feature {name!r} is a {type(value).__name__}; send a number, text, a bool or None"
     )
+
+
+def prediction_error(name: str, version: str, error_type: str) -> Attributes:
+    """The attributes of a prediction that ended in an exception, whose text is not sent."""
+    return model(name, version) | {"error.type": error_type}
 
 
 def label(name: str, prediction_id: str, value: Any) -> Attributes:
@@ -109,6 +127,8 @@ def clean(written: str) -> str:
 
 def text(value: Any) -> str:
     """A prediction or label as text: true and false in lower case, whole floats without a point, None as empty."""
+    if type(value) is str:
+        return clean(value)
     plain = value.item() if hasattr(value, "item") else value
     if isinstance(plain, str):
         return clean(plain)
@@ -122,7 +142,10 @@ def text(value: Any) -> str:
 
 
 def nanoseconds(moment: datetime) -> int:
-    """An aware datetime as nanoseconds since 1970. Raises InvalidRecord for a naive one."""
+    """An aware datetime as nanoseconds since 1970. Raises InvalidRecord for a naive one, and outside 1970 .. 2262."""
     if moment.tzinfo is None:
         raise InvalidRecord(f"timestamp {moment} has no time zone; use datetime(..., tzinfo=UTC)")
-    return epoch_ns(moment)
+    found = epoch_ns(moment)
+    if not 0 <= found < 2**63:
+        raise InvalidRecord(f"timestamp {moment} is outside 1970 .. 2262, which is what 64 bits of nanoseconds hold")
+    return found

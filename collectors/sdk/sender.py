@@ -1,200 +1,202 @@
-"""Serialized requests to the receiver, from a thread of its own, within a stated amount of memory."""
+"""The thread that brings records to the receiver.
+
+Whatever happens to the receiver, the name service or the process costs the service no exception and no waiting; what it
+costs in records is counted by reason.
+"""
 
 from __future__ import annotations
 
-import atexit
 import logging
+import random
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
-from itertools import accumulate
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal
 
-import grpc
-import httpx
+from opentelemetry import context
+
+from tidegauge.collectors.sdk import otlp, process
+from tidegauge.collectors.sdk.drops import Drops
+from tidegauge.collectors.sdk.post import Answer, Lane, Later, Post, Refused, Taken
+from tidegauge.collectors.sdk.queue import Entry, Queue, payload_of
+from tidegauge.collectors.sdk.retry import Backoff
 
 log = logging.getLogger(__name__)
 
-RETRYABLE_HTTP = {429, 502, 503, 504}
-RETRYABLE_GRPC = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-LINGER_S = 0.02  # what is logged within it shares a request
-MAX_REQUEST_BYTES = 8 * 2**20
-EXPORT_LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+LINGER_S = 0.2  # what is logged within it shares a request
+MAX_QUEUED_BYTES = 64 * 2**20
+GIVE_UP_AFTER_S = 900.0  # a request that is put off for so long holds up the rest no more
+ATTEMPTS_AT_PARTS = 24  # after a refusal, to find the one record that is at fault
 
-
-class Post(Protocol):
-    """One attempt to deliver a request."""
-
-    def __call__(self, payload: bytes) -> float | None:
-        """None: it arrived. A number: try again after so many seconds. Raises PermissionError when it never will."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        ...
-
-
-class HttpPost:
-    """Attempts over OTLP/HTTP with protobuf."""
-
-    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
-        self._url = f"{endpoint}/v1/logs"
-        kind = {"content-type": "application/x-protobuf"}
-        self._client = httpx.Client(headers={**kind, **headers}, timeout=10, trust_env=False)
-
-    def __call__(self, payload: bytes) -> float | None:
-        try:
-            answer = self._client.post(self._url, content=payload)
-        except httpx.TransportError:
-            return 1.0
-        if answer.status_code in RETRYABLE_HTTP:
-            wait = answer.headers.get("retry-after", "")
-            return float(wait) if wait.isdigit() else 1.0
-        if not answer.is_success:
-            raise PermissionError(f"HTTP {answer.status_code}: {answer.text[:200]}")
-        return None
-
-    def close(self) -> None:
-        self._client.close()
-
-
-class GrpcPost:
-    """Attempts over OTLP/gRPC."""
-
-    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
-        scheme, _, address = endpoint.rpartition("://")
-        options = [("grpc.max_send_message_length", -1)]
-        self._channel = (
-            grpc.secure_channel(address, grpc.ssl_channel_credentials(), options)
-            if scheme == "https"
-            else grpc.insecure_channel(address, options)
-        )
-        self._export = self._channel.unary_unary(EXPORT_LOGS)
-        self._metadata = [(key.lower(), value) for key, value in headers.items()]
-
-    def __call__(self, payload: bytes) -> float | None:
-        try:
-            self._export(payload, timeout=10, metadata=self._metadata)
-        except grpc.RpcError as error:
-            if error.code() in RETRYABLE_GRPC:
-                return 1.0
-            raise PermissionError(f"gRPC {error.code().name}: {error.details()}") from error
-        return None
-
-    def close(self) -> None:
-        self._channel.close()
+FULL = "queue full"
+SHUT_DOWN = "client shut down"
+EXITED = "not delivered before the end"
+GIVEN_UP = "put off for too long"
+REFUSED = "refused by the receiver"
+UNDELIVERABLE = "wrong settings"
 
 
 class Sender:
-    """A bounded queue in front of ``post``.
+    """A bounded queue, and a thread that empties it; the thread starts with the first record, in each process anew.
 
     Args:
-        post: One delivery attempt.
-        max_bytes: Queued beyond it, a record is dropped and counted, or the caller waits, as ``on_full`` says.
-        give_up_after_s: A request is retried for so long.
+        connect: Makes the way to deliver; called by the sending thread.
+        max_bytes: See :class:`Queue`.
+        on_full: ``drop`` and count a record that finds no room, or let its caller ``wait``.
+        give_up_after_s: A request is tried again for so long.
+        linger_s: How long the first of several records waits for others.
     """
 
     def __init__(
         self,
-        post: Post,
+        connect: Callable[[], Post],
         *,
-        max_bytes: int = 64 * 2**20,
+        max_bytes: int = MAX_QUEUED_BYTES,
         on_full: Literal["drop", "wait"] = "drop",
-        give_up_after_s: float = 60,
+        give_up_after_s: float = GIVE_UP_AFTER_S,
+        linger_s: float = LINGER_S,
     ) -> None:
-        self._post, self._max_bytes, self._on_full = post, max_bytes, on_full
-        self._give_up_after_s = give_up_after_s
-        self._queue: deque[tuple[bytes, int]] = deque()
-        self._queued = 0
-        self._changed = threading.Condition(threading.RLock())
-        self._closing = False
-        self._thread: threading.Thread | None = None
-        self.dropped = 0
-        atexit.register(self.close, 5)
+        self._connect, self._limits = connect, (max_bytes, on_full)
+        self._give_up_after_s, self._linger_s = give_up_after_s, linger_s
+        self.begin()
+        process.watch(self)
 
-    def offer(self, payload: bytes, records: int) -> None:
-        """Queue one request of ``records`` records."""
-        with self._changed:
-            if self._on_full == "wait":
-                self._changed.wait_for(lambda: self._queued < self._max_bytes or self._closing)
-            if self._closing or self._queued >= self._max_bytes:
-                self.drop(records, "the queue is full" if not self._closing else "the client is shut down")
-                return
-            self._queue.append((payload, records))
-            self._queued += len(payload)
+    def begin(self) -> None:
+        """Start with nothing queued, nothing counted, no thread, and locks that nobody holds: in a forked child."""
+        self._queue = Queue(*self._limits)
+        self._drops, self._rejects = Drops("record(s) not delivered"), Drops("record(s) not understood, and not sent")
+        self._backoff = Backoff(random.Random())  # noqa: S311 - spreads retries, keeps no secret
+        self._starting = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._closing_at: float | None = None
+        self._refusal = REFUSED
+        self.sent = 0
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Records given up, by reason."""
+        return self._drops.by_reason
+
+    @property
+    def rejects(self) -> dict[str, int]:
+        """Records that could not be made, by reason."""
+        return self._rejects.by_reason
+
+    @property
+    def queued(self) -> int:
+        """Records that wait or are under way."""
+        return len(self._queue)
+
+    def offer(self, lane: Lane, payload: bytes, records: int = 1, origin: otlp.Origin | None = None) -> None:
+        """Queue one serialized record of ``origin``, or, without one, a ready-made request of ``records`` records."""
+        result = self._queue.put(lane, Entry(payload, records, origin))
+        if result != "taken":
+            self.drop(records, FULL if result == "full" else SHUT_DOWN)
+        elif self._thread is None:
             self._start()
-            self._changed.notify_all()
+
+    def drop(self, records: int, reason: str, detail: str = "") -> None:
+        """Count records that are given up."""
+        self._drops.add(records, reason, detail)
+
+    def reject(self, reason: str, detail: str) -> None:
+        """Count one record that could not be made of what the service said."""
+        self._rejects.add(1, reason, detail)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued so far is delivered or given up; False after ``timeout_s``."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._queued == 0, timeout_s)
+        return self._queue.flush(timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Flush, then stop."""
-        self.flush(timeout_s)
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        """Deliver what is queued for at most ``timeout_s``, count the rest as dropped, and stop."""
+        if self._closing_at is None:
+            self._closing_at = time.monotonic() + timeout_s
+        self._queue.close()
         if self._thread is not None:
             self._thread.join(timeout_s)
-        self._post.close()
-        atexit.unregister(self.close)
+        if left := self._queue.clear():
+            self.drop(left, EXITED)
+        self._drops.say()
+        self._rejects.say()
+        process.forget(self)
 
     def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():  # also in a child after fork
-            self._thread = threading.Thread(target=self._run, name="tidegauge-sender", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._run, name="tidegauge-sender", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is on its way out, or there are too many threads: the next one tries
+                return
+            self._thread = thread
+        process.at_exit(self)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: bool(self._queue) or self._closing)
-                if not self._queue:
-                    return
-            if not self._closing:
-                time.sleep(LINGER_S)
-            taken = self._together()
-            self._deliver(taken)
-            with self._changed:
-                for payload, _ in taken:
-                    self._queue.popleft()
-                    self._queued -= len(payload)
-                self._changed.notify_all()
-
-    def _together(self) -> list[tuple[bytes, int]]:
-        with self._changed:
-            queued = list(self._queue)
-        sizes = accumulate(len(payload) for payload, _ in queued)
-        return [each for each, size in zip(queued, sizes, strict=True) if size <= MAX_REQUEST_BYTES] or queued[:1]
-
-    def _deliver(self, taken: list[tuple[bytes, int]]) -> None:
-        """Serialized protobuf messages one after the other are one message, with the repeated fields of all."""
-        payload, records = b"".join(payload for payload, _ in taken), sum(records for _, records in taken)
-        deadline = time.monotonic() + self._give_up_after_s
+        queue = self._queue
+        context.attach(process.untraced())
         try:
-            while (wait_s := self._post(payload)) is not None:
-                if self._closing or time.monotonic() + wait_s > deadline:
-                    self.drop(records, f"no success in {self._give_up_after_s:g} s")
-                    return
-                self._pause(wait_s)
-        except PermissionError as error:
-            if len(taken) == 1:
-                self.drop(records, f"refused for good: {error}")
-                return
-            for each in taken:  # one is at fault, or they are too much together
-                self._deliver([each])
-        except Exception as error:  # noqa: BLE001 - the loop's edge: one bad request or address must not end the thread
-            self.drop(records, f"{type(error).__name__}: {error}")
+            with process.undivided():
+                post = self._connect()
+        except Exception as error:  # noqa: BLE001 - the loop's edge: nothing can be sent, so everything is counted
+            post, self._refusal = _Nowhere(f"{type(error).__name__}: {error}"), UNDELIVERABLE
+        while queue.await_work(self._linger_s):
+            for lane in Lane:
+                if taken := queue.head(lane):
+                    self._deliver(post, lane, taken)
+                    queue.settle(lane, taken)
+        post.close()
 
-    def _pause(self, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing, seconds)
+    def _deliver(self, post: Post, lane: Lane, taken: Sequence[Entry]) -> None:
+        parts, attempts = [taken], ATTEMPTS_AT_PARTS
+        while parts:
+            part = parts.pop()
+            answer = self._attempt(post, lane, payload_of(part))
+            if isinstance(answer, Refused) and answer.divisible and len(part) > 1 and attempts:
+                middle, attempts = len(part) // 2, attempts - 1
+                parts += (part[middle:], part[:middle])
+            else:
+                self._count(answer, sum(entry.records for entry in part))
 
-    def drop(self, records: int, reason: str) -> None:
-        """Count records that were given up; the first time, say why."""
-        with self._changed:
-            first, self.dropped = not self.dropped, self.dropped + records
-        if first:
-            log.warning("dropping %d record(s): %s; further drops are only counted", records, reason)
+    def _count(self, answer: Answer, records: int) -> None:
+        if isinstance(answer, Taken):
+            self.sent += records - answer.rejected
+            if answer.rejected:
+                self.drop(answer.rejected, REFUSED, answer.reason)
+        elif isinstance(answer, Refused):
+            self.drop(records, self._refusal, answer.reason)
+        else:
+            self.drop(records, GIVEN_UP if self._closing_at is None else EXITED, answer.reason)
+
+    def _attempt(self, post: Post, lane: Lane, payload: bytes) -> Answer:
+        """Try until it is taken, refused, or out of time."""
+        begun = time.monotonic()
+        while True:
+            try:
+                answer = post(lane, payload)
+            except Exception as error:  # noqa: BLE001 - the loop's edge: one bad request must not end the thread
+                answer = Refused(f"{type(error).__name__}: {error}")
+            if not isinstance(answer, Later):
+                self._backoff.reset()
+                return answer
+            wait_s = self._backoff.wait_s(answer.after_s)
+            if self._out_of_time(begun, wait_s):
+                return answer
+            self._queue.pause(wait_s)
+
+    def _out_of_time(self, begun: float, wait_s: float) -> bool:
+        until = begun + self._give_up_after_s if self._closing_at is None else self._closing_at
+        return time.monotonic() + wait_s > until
+
+
+class _Nowhere:
+    """In place of a way to deliver that could not be made."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __call__(self, lane: Lane, payload: bytes) -> Answer:
+        return Refused(self._reason)
+
+    def close(self) -> None:
+        pass

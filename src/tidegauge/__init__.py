@@ -10,15 +10,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Client", "__version__", "init"]
+__all__ = [
+    "Client",
+    "Middleware",
+    "__version__",
+    "current_client",
+    "init",
+    "last_prediction_id",
+    "last_prediction_ids",
+    "trace_headers",
+    "track_predictions",
+]
 
 if TYPE_CHECKING:
-    from tidegauge.collectors.sdk import Client, init
+    from tidegauge.collectors.integrations.asgi import Middleware
+    from tidegauge.collectors.sdk import (
+        Client,
+        current_client,
+        init,
+        last_prediction_id,
+        last_prediction_ids,
+        trace_headers,
+        track_predictions,
+    )
 
 
 def __getattr__(name: str) -> object:
     """The SDK's names, loaded when first used, so that the command line starts quickly."""
-    if name in ("Client", "init"):
+    if name == "Middleware":
+        from tidegauge.collectors.integrations.asgi import Middleware
+
+        return Middleware
+    if name in __all__:
         from tidegauge.collectors import sdk
 
         return getattr(sdk, name)

@@ -1,0 +1,1 @@
+"""Frameworks that a service is built with."""
