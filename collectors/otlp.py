@@ -1,7 +1,6 @@
 """OTLP requests as bytes: checked, counted, and with nested attribute values as JSON text.
 
-OTLP attribute values may be key-value lists and arrays of any depth; a table column cannot. Hardly any request has one,
-so a search over the raw bytes decides whether a request has to be opened at all.
+OTLP attribute values may be key-value lists and arrays of any depth; a table column cannot.
 """
 
 from __future__ import annotations
@@ -10,14 +9,17 @@ import base64
 import json
 import math
 import re
-from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from tidegauge.errors import InvalidPayload
 from tidegauge.model import Signal
@@ -34,13 +36,6 @@ CONTAINERS = {
     Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
 }
 
-# A wire-format length is any number of bytes with the high bit set and one without. An attribute's value is field 2, a
-# log's body and an array field 5; inside, field 6 is a key-value list and field 5 an array. A match may be text that
-# happens to look so, which costs time and changes nothing.
-_LENGTH = rb"[\x80-\xff]{0,4}[\x00-\x7f]"
-_LIST = re.compile(rb"[\x12\x2a]" + _LENGTH + rb"\x32", re.DOTALL)
-_ARRAY = re.compile(rb"(?=[\x12\x2a]" + _LENGTH + rb"\x2a(" + _LENGTH + rb"))", re.DOTALL)
-
 
 def parse(signal: Signal, payload: bytes) -> Message:
     """Decode one request. Raises InvalidPayload when the bytes are not what ``signal`` says."""
@@ -51,21 +46,29 @@ def parse(signal: Signal, payload: bytes) -> Message:
 
 
 def count(signal: Signal, payload: bytes) -> int:
-    """Spans, log records or metrics in a serialized request. Raises InvalidPayload when it cannot be decoded."""
+    """Spans, log records, metrics or rows in a serialized request. Raises InvalidPayload when it cannot be decoded."""
+    if signal is Signal.FRAMES:
+        from tidegauge.collectors import frames  # pyarrow is 60 MB that a receiver without frames does without
+
+        return frames.count(payload)
     resources, scopes, records = CONTAINERS[signal]
     request: Any = parse(signal, payload)
     return sum(len(getattr(scope, records)) for each in getattr(request, resources) for scope in getattr(each, scopes))
 
 
 def normalise(signal: Signal, payload: bytes) -> bytes:
-    """The same request with nested attribute values as JSON strings; the same bytes where there are none."""
-    if not _may_be_nested(payload):
+    """The same request with nested attribute values as JSON strings; the same object where there are none.
+
+    Nested are key-value lists and arrays that hold a list or an array.
+    """
+    places = _nested(signal, payload)
+    if not places:
         return payload
     request = parse(signal, payload)
-    nested = [value for value in _values(signal, request) if _nested(value)]
-    for value in nested:
+    for place in places:
+        value = _at(request, place)
         value.string_value = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
-    return request.SerializeToString() if nested else payload
+    return request.SerializeToString()
 
 
 def plain(value: AnyValue) -> Any:
@@ -82,76 +85,59 @@ def plain(value: AnyValue) -> Any:
     return getattr(value, kind) if kind else None
 
 
-def _may_be_nested(payload: bytes) -> bool:
-    return bool(_LIST.search(payload)) or any(
-        _array_is_nested(payload, found.start(1)) for found in _ARRAY.finditer(payload)
-    )
+def _nested(signal: Signal, payload: bytes) -> list[str]:
+    """Where nested values are, as paths from the request: ``resource_logs[0].scope_logs[0].log_records[2].body``."""
+    try:
+        request: Any = _strict(signal).FromString(payload)
+    except DecodeError as error:
+        raise InvalidPayload(f"not a protobuf {REQUESTS[signal].__name__}: {error}") from error
+    if request.IsInitialized():
+        return []
+    missing = request.FindInitializationErrors()
+    return list(dict.fromkeys(re.split(r"\.(?:kvlist|array)_value\b", path, maxsplit=1)[0] for path in missing))
 
 
-def _array_is_nested(payload: bytes, at: int) -> bool:
-    """Whether the ArrayValue whose length stands at ``at`` is empty or holds a list or an array."""
-    length, at = _read_varint(payload, at)
-    end = at + length
-    while at < end <= len(payload) and payload[at] == 0x0A:
-        size, at = _read_varint(payload, at + 1)
-        if size and payload[at : at + 1] in (b"\x2a", b"\x32"):
-            return True
-        at += size
-    return not length
+def _at(request: Any, place: str) -> AnyValue:
+    for name, number in re.findall(r"(\w+)(?:\[(\d+)\])?", place):
+        request = getattr(request, name)[int(number)] if number else getattr(request, name)
+    found: AnyValue = request
+    return found
 
 
-def _read_varint(payload: bytes, at: int) -> tuple[int, int]:
-    """The varint at ``at`` and the place after it; a length that the payload ends in reads as it is so far."""
-    number = 0
-    for place, byte in enumerate(payload[at : at + 5]):
-        number |= (byte & 0x7F) << (7 * place)
-        at += 1
-        if byte < 0x80:
-            break
-    return number, at
+@cache
+def _strict(signal: Signal) -> type[Message]:
+    """The request's type, but with a required field that nothing has in all that is nested.
+
+    So that the search for nested values is one call into the protobuf library, rather than a walk in Python over every
+    attribute: ``IsInitialized`` is false where there is one, and ``FindInitializationErrors`` names them all.
+    """
+    pool = DescriptorPool()
+    _add(pool, REQUESTS[signal].DESCRIPTOR.file)
+    return GetMessageClass(pool.FindMessageTypeByName(REQUESTS[signal].DESCRIPTOR.full_name))
 
 
-def _nested(value: AnyValue) -> bool:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        items = value.array_value.values
-        return not items or any(item.WhichOneof("value") in ("array_value", "kvlist_value") for item in items)
-    return kind == "kvlist_value"
+def _add(pool: DescriptorPool, file: Any, added: set[str] | None = None) -> None:
+    added = set() if added is None else added
+    for each in file.dependencies:
+        _add(pool, each, added)
+    if file.name not in added:
+        added.add(file.name)
+        proto = FileDescriptorProto()
+        file.CopyToProto(proto)
+        if f"{proto.package}.AnyValue" == AnyValue.DESCRIPTOR.full_name:
+            _forbid_nesting(proto)
+        pool.Add(proto)
 
 
-def _values(signal: Signal, request: Any) -> Iterable[AnyValue]:
-    for attributes in _attribute_lists(signal, request):
-        for pair in attributes:
-            yield pair.value
-    if signal is Signal.LOGS:
-        for record in _records(request.resource_logs, "scope_logs", "log_records"):
-            yield record.body
-
-
-def _attribute_lists(signal: Signal, request: Any) -> Iterable[Iterable[KeyValue]]:
-    if signal is Signal.TRACES:
-        yield from _scoped(request.resource_spans, "scope_spans")
-        for span in _records(request.resource_spans, "scope_spans", "spans"):
-            yield span.attributes
-            yield from (event.attributes for event in span.events)
-            yield from (link.attributes for link in span.links)
-    elif signal is Signal.LOGS:
-        yield from _scoped(request.resource_logs, "scope_logs")
-        yield from (record.attributes for record in _records(request.resource_logs, "scope_logs", "log_records"))
-    else:
-        yield from _scoped(request.resource_metrics, "scope_metrics")
-        for metric in _records(request.resource_metrics, "scope_metrics", "metrics"):
-            data = getattr(metric, metric.WhichOneof("data") or "gauge")
-            for point in data.data_points:
-                yield point.attributes
-                yield from (each.filtered_attributes for each in getattr(point, "exemplars", ()))
-
-
-def _scoped(resources: Iterable[Any], scopes: str) -> Iterable[Iterable[KeyValue]]:
-    for resource in resources:
-        yield resource.resource.attributes
-        yield from (each.scope.attributes for each in getattr(resource, scopes))
-
-
-def _records(resources: Iterable[Any], scopes: str, records: str) -> Iterable[Any]:
-    return (record for resource in resources for each in getattr(resource, scopes) for record in getattr(each, records))
+def _forbid_nesting(common: FileDescriptorProto) -> None:
+    common.syntax = "proto2"  # of the two, only this one has required fields
+    field, kind = FieldDescriptorProto, f".{common.package}."
+    never, item = common.message_type.add(name="Never"), common.message_type.add(name="Item")
+    never.field.add(name="nested", number=536_870_911, label=field.LABEL_REQUIRED, type=field.TYPE_BOOL)
+    for name, number in (("array_value", 5), ("kvlist_value", 6)):
+        item.field.add(
+            name=name, number=number, label=field.LABEL_OPTIONAL, type=field.TYPE_MESSAGE, type_name=kind + "Never"
+        )
+    messages = {each.name: each for each in common.message_type}
+    next(each for each in messages["AnyValue"].field if each.name == "kvlist_value").type_name = kind + "Never"
+    messages["ArrayValue"].field[0].type_name = kind + "Item"

@@ -41,7 +41,7 @@ CALLS = f"""SELECT span_id, kind, name, provider, model, input_tokens, output_to
   finish_reason, refused, blocked, tenant, intent, session, role, prompt_name, prompt_version, versions, slices,
   input, output, documents
 FROM llm_calls WHERE trace_id = {{id:String}}
-  AND {BOUNDS.replace("Timestamp >=", "timestamp >=").replace("Timestamp <", "timestamp <")} LIMIT {MAX_SPANS}"""
+  AND {BOUNDS.replace("Timestamp", "sent_at")} LIMIT {MAX_SPANS}"""
 FILTERS = {"": "all", "errors": "with an error", "refused": "refused", "blocked": "blocked"}
 
 

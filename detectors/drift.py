@@ -13,6 +13,7 @@ from tidegauge.detectors.comparison import about_categorical, about_numeric
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.statistics import Undetermined, volume
+from tidegauge.detectors.traffic import OUTPUTS
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice, Window
 
@@ -87,15 +88,29 @@ def hypotheses(reference: Profile, current: Profile, parts: Sequence[Slice]) -> 
 
 
 def about_feature(name: str, reference: Profile, current: Profile, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
-    """The hypotheses about one feature; of one that the reference never had, only that it is new."""
-    if not reference.has(name):
-        reason = "the reference does not have this feature"
-        outcome = Undetermined("missing", reason, reference.traffic.rows, current.traffic.rows)
-        yield Hypothesis(name, ALL, "missing", outcome)
+    """The hypotheses about one feature; of one that is new, gone or of another kind only that the schema changed."""
+    if change := _schema_change(name, reference, current):
+        outcome = Undetermined("schema", f"schema changed: {change}", reference.traffic.rows, current.traffic.rows)
+        yield Hypothesis(name, ALL, "schema", outcome)
         return
     numeric = reference.is_numeric(name)
     for part in parts if current.has(name) else parts[:1]:
         yield from (_numeric if numeric else _categorical)(name, part, reference, current)
+
+
+def _schema_change(name: str, reference: Profile, current: Profile) -> str:
+    """What became of the feature itself, or nothing; the model's outputs are none."""
+    if not reference.has(name):
+        return "the reference does not have this feature"
+    if name in OUTPUTS:
+        return ""
+    if not current.has(name):
+        return "the window does not have this feature"
+    before, now = reference.kind(name), current.kind(name)
+    readable = before == "number" and current.readable(name)
+    return (
+        f"{before} in the reference, {now} in the window" if before and now and before != now and not readable else ""
+    )
 
 
 def _numeric(name: str, part: Slice, reference: Profile, current: Profile) -> list[Hypothesis]:

@@ -18,9 +18,11 @@ DAY_S = 86_400
 RECENT = timedelta(days=15)
 """Of a window that began since then all labels are read; of an older one only those of its own predictions."""
 MODELS = "SELECT DISTINCT model FROM predictions WHERE timestamp >= {since:DateTime64(6, 'UTC')} ORDER BY model"
-FIRST = """SELECT count() AS n, min(timestamp) AS first FROM predictions
-WHERE model = {model:String} AND role != 'training'
-AND timestamp >= {since:DateTime64(6, 'UTC')} AND timestamp < {now:DateTime64(6, 'UTC')}"""
+FIRST = """SELECT count() AS n, min(first) AS first FROM (
+  SELECT min(timestamp) AS first, count() AS rows, median(rows) OVER () AS usual FROM predictions
+  WHERE model = {model:String} AND role != 'training'
+  AND timestamp >= {since:DateTime64(6, 'UTC')} AND timestamp < {now:DateTime64(6, 'UTC')} GROUP BY toDate(timestamp))
+WHERE rows * 100 >= usual"""
 WITHIN = "timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND role != 'training'"
 TRAINING = "role = 'training'"
 SECONDS = "toUnixTimestamp64Second(timestamp)"
@@ -28,7 +30,7 @@ SAMPLED = " AND cityHash64(prediction_id, trace_id, timestamp) % {every:UInt32} 
 VOLUMES = f"""SELECT intDiv({{last:Int64}} - t, {{period:Int64}}) AS ago, count() AS rows
 FROM (SELECT toUnixTimestamp(timestamp) AS t FROM predictions WHERE model = {{model:String}} AND {WITHIN})
 WHERE ({{last:Int64}} - t) % {{period:Int64}} < {{length:Int64}} GROUP BY ago"""  # noqa: S608
-LABELS = """SELECT prediction_id, argMax(value, timestamp) AS label FROM labels
+LABELS = """SELECT prediction_id, argMax(value, (timestamp, stored_at, value)) AS label FROM labels
 WHERE model = {model:String}
 AND timestamp >= {labelled_from:DateTime64(6, 'UTC')} AND timestamp <= {now:DateTime64(6, 'UTC')}"""
 
@@ -73,7 +75,11 @@ class Predictions:
         return [row["model"] for row in self._store.rows(MODELS, {"since": now - HISTORY})]
 
     def first(self, model: str, now: datetime) -> datetime | None:
-        """The first prediction of the last 400 days that is no training row, or None."""
+        """The first prediction of the last 400 days that is no training row, or None.
+
+        Days with less than a hundredth of the usual number of rows do not count: a clock that is a year behind must not
+        open a year of windows.
+        """
         found = self._store.rows(FIRST, {"model": model, "since": now - HISTORY, "now": now})[0]
         return found["first"] if found["n"] else None
 

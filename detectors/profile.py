@@ -110,6 +110,21 @@ class Profile:
             return True
         return bool(np.count_nonzero(~np.isnan(numbers)) >= np.count_nonzero(texts.codes >= 0))
 
+    def kind(self, feature: str) -> str:
+        """``number`` or ``text``, whichever most of its values are; empty where all are missing."""
+        numbers, texts = self.traffic.numeric.get(feature), self.traffic.categorical.get(feature)
+        counted = 0 if numbers is None else int(np.count_nonzero(~np.isnan(numbers)))
+        told = 0 if texts is None else int(np.count_nonzero(texts.codes >= 0))
+        return ("number" if counted >= told else "text") if counted + told else ""
+
+    def readable(self, feature: str) -> bool:
+        """Whether most of its texts read as numbers."""
+        texts = self.traffic.categorical.get(feature)
+        if texts is None:
+            return False
+        told = int(np.count_nonzero(texts.codes >= 0))
+        return 2 * int(np.count_nonzero(~np.isnan(texts.numbers()))) > told
+
     def has(self, feature: str) -> bool:
         """Whether any row has the feature."""
         return feature in self.traffic.numeric or feature in self.traffic.categorical

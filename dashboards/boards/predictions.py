@@ -5,13 +5,27 @@
 from __future__ import annotations
 
 from tidegauge.dashboards.boards.calls import named
-from tidegauge.dashboards.panels import Board, Kind, Panel, Unit, Variable, bucket, matching, options, wilson, within
+from tidegauge.dashboards.panels import (
+    END,
+    START,
+    Board,
+    Kind,
+    Panel,
+    Unit,
+    Variable,
+    bucket,
+    matching,
+    options,
+    wilson,
+    within,
+)
 
 HOUR = 3600
 CHOSEN = matching("model", "version")
 HOURS = f"FROM predictions_1h WHERE dimension = '' AND {within('hour')} AND {CHOSEN}"
 MADE = f"FROM predictions WHERE {within('timestamp')} AND {CHOSEN}"
-LABELLED = f"FROM labelled_predictions WHERE {within('timestamp')} AND {CHOSEN}"
+SPAN = f"start = {START}, end = {END}, known_by = {END} + toIntervalDay(92)"
+LABELLED = f"FROM labelled({SPAN}, model = {{model:String}}) WHERE {CHOSEN}"
 NAME = f"concat(model, ' ', {named('version')})"
 
 ACCURACY = f"""SELECT time, series, share AS value, {wilson("share", "n", "-")} AS low,
@@ -43,7 +57,7 @@ PREDICTIONS = Board(
             f"SELECT avg(value = label) AS share {LABELLED} HAVING count() > 0",
             Unit.SHARE,
             Kind.STAT,
-            "Predictions of the shown time whose label has arrived and is the same text; empty without labels.",
+            "Predictions of the shown time whose last label is the same text; empty without labels.",
             width=8,
         ),
         Panel(

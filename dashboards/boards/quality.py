@@ -4,7 +4,20 @@
 
 from __future__ import annotations
 
-from tidegauge.dashboards.panels import Board, Kind, Panel, Unit, Variable, bucket, matching, options, wilson, within
+from tidegauge.dashboards.panels import (
+    END,
+    START,
+    Board,
+    Kind,
+    Panel,
+    Unit,
+    Variable,
+    bucket,
+    matching,
+    options,
+    wilson,
+    within,
+)
 
 JUDGED = f"FROM scores WHERE {within('timestamp')} AND {matching('name', 'judge')}"
 WEIGHTED = """sum(score / inclusion_probability) / sum(1 / inclusion_probability) AS mean,
@@ -66,19 +79,19 @@ FROM judge_samples WHERE chosen AND {within("timestamp")} GROUP BY time, series 
         Panel(
             "Feedback",
             f"""SELECT {bucket("timestamp")} AS time, kind AS series, avg(score) AS value
-FROM feedback WHERE isNotNull(score) AND {within("timestamp")} GROUP BY time, series ORDER BY time""",
+FROM last_feedback(start = {START}, end = {END}) WHERE isNotNull(score) GROUP BY time, series ORDER BY time""",
             Unit.NUMBER,
             Kind.TIMESERIES,
-            "Mean: thumbs from -1 to 1, CSAT from 1 to 5.",
+            "Mean of the last of each answer and kind: thumbs from -1 to 1, CSAT from 1 to 5.",
             min_step_s=86_400,
         ),
         Panel(
             "Outcomes",
             f"""SELECT {bucket("timestamp")} AS time, concat(service, ' ', name) AS series, sum(value) AS total
-FROM outcomes WHERE {within("timestamp")} GROUP BY time, series ORDER BY time""",
+FROM last_outcomes(start = {START}, end = {END}) GROUP BY time, series ORDER BY time""",
             Unit.NUMBER,
             Kind.TIMESERIES,
-            "Sum per bucket: clicks, conversions, deflections.",
+            "Sum per bucket of the last of each answer and name: clicks, conversions, deflections.",
             min_step_s=3600,
             zero_gaps=True,
         ),

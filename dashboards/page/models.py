@@ -11,9 +11,9 @@ VERSIONS = """SELECT version, min(hour) AS first_seen, max(hour) AS last_seen, s
   sum(score_sum) / nullIf(sum(scored), 0) AS mean_score
 FROM predictions_1h WHERE model = {model:String} AND dimension = '' GROUP BY version
   ORDER BY last_seen DESC, volume DESC LIMIT 50"""
-ACCURACY = """SELECT version, count() AS labels, avg(value = label) AS accuracy FROM labelled_predictions
-WHERE model = {model:String} AND timestamp >= {start:DateTime64(3)} AND timestamp < {end:DateTime64(3)}
-GROUP BY version"""
+ACCURACY = """SELECT version, count() AS labels, avg(value = label) AS accuracy
+FROM labelled(start = {start:DateTime64(3)}, end = {end:DateTime64(3)},
+  known_by = {end:DateTime64(3)} + toIntervalDay(92), model = {model:String}) GROUP BY version"""
 DEPLOYED = """SELECT timestamp, version, role, note FROM deployments WHERE subject = {model:String}
   ORDER BY timestamp DESC LIMIT 50"""
 LINEAGE = """SELECT version, role, versions, services, predictions FROM (

@@ -11,9 +11,11 @@ What it guarantees, so that callers need not know the engine:
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -36,7 +38,15 @@ INSERT_SETTINGS = {
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "max_partitions_per_insert_block": 0,  # a backfill of years is one batch like any other
 }
-SESSION_SETTINGS = {"session_timezone": "UTC", "allow_suspicious_low_cardinality_types": 1}
+PIPE_BYTES = 2**20
+PROTOBUF_SETTINGS = {"input_format_protobuf_oneof_presence": 1}
+SESSION_SETTINGS = {
+    "session_timezone": "UTC",
+    "allow_suspicious_low_cardinality_types": 1,
+    "distributed_product_mode": "global",  # the rest is for clusters alone: docs/retention.md
+    "distributed_foreground_insert": 1,
+    "load_balancing": "in_order",
+}
 
 
 class Store:
@@ -112,11 +122,17 @@ class Store:
     def insert_protobuf(
         self, table: str, messages: Sequence[bytes], schema: Path, message: str, token: str | None = None
     ) -> None:
-        """Insert serialized protobuf messages of type ``message``, which ClickHouse decodes by the file ``schema``."""
-        body = b"".join(part for each in messages for part in (varint(len(each)), each))
-        settings = _settings(token) | self._schema(schema) | {"format_schema_message_name": message}
+        """Insert serialized protobuf messages of type ``message``, which ClickHouse decodes by the file ``schema``.
+
+        A ``oneof`` of the schema may have an Enum8 column of its name: the number of the field that is set, else 0.
+        """
+        settings = _settings(token) | PROTOBUF_SETTINGS | self._schema(schema) | {"format_schema_message_name": message}
+        parts = [part for each in messages for part in (varint(len(each)), each)]
         with self._client() as client:
-            client.raw_insert(_identifier(table), insert_block=body, fmt="Protobuf", settings=settings)
+            if self.embedded:
+                _pipe(client, f"INSERT INTO {_identifier(table)}", parts, settings, "Protobuf")
+            else:
+                client.raw_insert(_identifier(table), insert_block=b"".join(parts), fmt="Protobuf", settings=settings)
 
     def close(self) -> None:
         """Close every handle; the embedded engine then frees its folder."""
@@ -145,11 +161,18 @@ class Store:
             return clickhouse_connect.get_client(interface="chdb", path=self.dsn.removeprefix("chdb://"), **options)
         return clickhouse_connect.get_client(dsn=self.dsn, autogenerate_session_id=False, **options)
 
+    def _new_client(self) -> Client:
+        """A database that is away while its tables are wanted is away like any other: the caller may try again."""
+        try:
+            return self._connect(self.database)
+        except ClickHouseError as error:
+            raise StoreError(str(error), _code(error)) from error
+
     @contextmanager
     def _client(self) -> Iterator[Client]:
         client: Client | None = getattr(self._local, "client", None)
         if client is None:
-            client = self._connect(self.database)
+            client = self._new_client()
             self._local.client = client
             with self._lock:
                 self._clients.add(client)
@@ -172,6 +195,34 @@ class Store:
 @cache
 def _text(path: Path) -> str:
     return path.read_text()
+
+
+def _pipe(client: Client, insert: str, parts: Sequence[bytes], settings: Mapping[str, Any], fmt: str) -> None:
+    """Hand bytes to the embedded engine through a pipe.
+
+    clickhouse-connect writes them into a file first, at twice the cost; chdb's own ``send_insert`` does not, but it
+    reports success when a view has failed.
+    """
+    clause = ", ".join(f"{name} = {_literal(value)}" for name, value in settings.items())
+    reading, writing = os.pipe()
+    writer = threading.Thread(target=_write, args=(writing, parts), name="tidegauge-insert")
+    writer.start()
+    try:
+        client.command(f"{insert} FROM INFILE '/dev/fd/{reading}' SETTINGS {clause} FORMAT {fmt}")
+    finally:
+        os.close(reading)  # where the statement failed, the writer now gets a broken pipe
+        writer.join()
+
+
+def _write(descriptor: int, parts: Sequence[bytes]) -> None:
+    with suppress(BrokenPipeError), os.fdopen(descriptor, "wb", buffering=PIPE_BYTES) as pipe:
+        with suppress(OSError, AttributeError):  # more than this user may have, or not Linux; any size does
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        pipe.writelines(parts)
+
+
+def _literal(value: Any) -> str:
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _settings(token: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genai_calls import insert_calls
 from tidegauge.alerting import AlertLoop, Rule, State, check_rules, outcomes, replay
 from tidegauge.alerting.worker import Patience
 from tidegauge.clock import ReplayClock
@@ -41,7 +42,7 @@ def calls(store: Store, refused: int, of: int, at: datetime = NOW - MINUTE, serv
         {"timestamp": at, "trace_id": f"{at.timestamp()}{i}", "service": service, "kind": "llm", "refused": i < refused}
         for i in range(of)
     ]
-    store.insert("llm_calls", rows)
+    insert_calls(store, rows)
 
 
 def settings(*urls: str, **changes: Any) -> Alerting:
@@ -307,7 +308,7 @@ def test_absence_is_found_for_a_model_that_was_seen_and_not_for_one_that_never_w
 def test_cost_up_on_the_week_before_fires(store: Store, start: Start) -> None:
     for days, usd in ((7, 1.0), (0, 1.3)):
         at = NOW - timedelta(days=days, hours=1)
-        store.insert("llm_calls", [{"timestamp": at, "service": "shop", "kind": "llm", "cost_usd": usd}])
+        insert_calls(store, [{"timestamp": at, "service": "shop", "kind": "llm", "cost_usd": usd}])
     compare = {"offset": "7d", "above_ratio": 1.2}
     rule = {"alert": "Cost", "metric": "cost_usd", "window": "1d", "compare": compare, **WHO}
     loop = start(None, Rule.model_validate(rule))
@@ -371,8 +372,9 @@ KILLED = """
     store = Store("chdb://" + path)
     migrate(store)
     if not store.value("SELECT count() FROM llm_calls"):
-        row = {"timestamp": now - timedelta(minutes=1), "service": "shop", "kind": "llm", "refused": True}
-        store.insert("llm_calls", [row] * 100)
+        said = {"gen_ai.operation.name": "chat", "tidegauge.refused": "true"}
+        row = {"Timestamp": now - timedelta(minutes=1), "ServiceName": "shop", "SpanAttributes": said}
+        store.insert("otel_traces", [row] * 100)
     receivers = [{"kind": "webhook", "name": "hook", "url": url}]
     config = Alerting.model_validate({"receivers": receivers, "allow_internal_addresses": True})
     loop = AlertLoop(store, config, rules=[Rule.model_validate_json(rule)])

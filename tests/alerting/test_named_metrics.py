@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genai_calls import insert_calls
 from tidegauge.errors import ConfigError
 from tidegauge.metrics import METRICS, Observation, observe, wilson
 from tidegauge.metrics.query import choose, statement
@@ -31,7 +32,7 @@ def llm(store: Store, *rows: dict[str, Any], at: datetime = AT) -> None:
         "error_type": "", "duration_s": 1.0, "time_to_first_token_s": None, "input_tokens": 0, "output_tokens": 0,
         "cache_read_tokens": 0, "cost_usd": 0.0, "slices": {}, "versions": {},
     }  # fmt: skip
-    store.insert("llm_calls", [base | row for row in rows])
+    insert_calls(store, [base | row for row in rows])
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -201,7 +202,8 @@ def test_the_training_set_is_no_traffic(store: Store) -> None:
 
 def test_thumbs_down_counts_thumbs_only(store: Store) -> None:
     rows = [("thumbs", -1.0), ("thumbs", 1.0), ("thumbs", 1.0), ("csat", -1.0)]
-    store.insert("feedback", [{"timestamp": AT, "kind": kind, "score": score} for kind, score in rows])
+    said = [{"prediction_id": str(at), "kind": kind, "score": score} for at, (kind, score) in enumerate(rows)]
+    store.insert("feedback", [{"timestamp": AT} | each for each in said])
 
     assert one(store, "thumbs_down_rate").value == pytest.approx(1 / 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -157,7 +158,7 @@ def test_a_migration_that_changed_after_it_was_applied_is_refused_with_what_to_d
     _pretend(monkeypatch, [_creating(1, "a"), _creating(2, "b")])
     migrate(empty)
     _pretend(monkeypatch, [_creating(1, "a"), _creating(2, "c")])
-    with pytest.raises(StoreError, match=r"migration 2 \(creating\) was changed .* new migration"):
+    with pytest.raises(StoreError, match=r"migration 2 \(creating\) is not the one that was applied .* new migration"):
         migrate(empty)
     assert _created(empty) == {"a", "b"}
 
@@ -202,6 +203,49 @@ def test_two_processes_that_start_together_do_no_harm(fresh: FreshStore) -> None
     assert migrate(empty) == []
 
 
+def test_every_statement_can_run_twice_beside_itself() -> None:
+    repeatable = (
+        r"CREATE (TABLE|VIEW|MATERIALIZED VIEW) IF NOT EXISTS |ALTER TABLE \w+ (ADD COLUMN IF NOT EXISTS|MODIFY QUERY) "
+    )
+    for migration in migrations():
+        for statement in migration.statements:
+            assert re.match(repeatable + r"|DROP (TABLE|VIEW) IF EXISTS ", statement), statement[:100]
+
+
+def test_a_changed_view_misses_no_row_though_two_processes_apply_it_while_rows_come_in(
+    fresh: FreshStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = fresh()
+    engine = "ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 1000"
+    view = "CREATE MATERIALIZED VIEW IF NOT EXISTS v TO target AS SELECT a FROM source"
+    tables = (f"CREATE TABLE IF NOT EXISTS {name} (a UInt32) {engine}" for name in ("source", "target"))
+    first = Migration(1, "first", (*tables, view))
+    column = "ALTER TABLE target ADD COLUMN IF NOT EXISTS doubled UInt32"
+    query = "ALTER TABLE v MODIFY QUERY SELECT a, 2 * a AS doubled FROM source"
+    changed = Migration(2, "doubled", (column, query))
+    _pretend(monkeypatch, [first])
+    migrate(empty)
+    with ThreadPoolExecutor(3) as pool:
+        inserts = pool.submit(_insert_each, empty, range(1, 60))
+        _pretend(monkeypatch, [first, changed])
+        list(pool.map(migrate, [empty, empty]))
+        inserts.result()
+    empty.insert("source", [{"a": 60}], "60")
+
+    assert empty.value("SELECT count() FROM target") == 60
+    assert empty.value("SELECT doubled FROM target WHERE a = 60") == 120
+    assert [row["version"] for row in empty.rows("SELECT version FROM schema_migrations ORDER BY version")] == [1, 2]
+
+
+def test_all_statements_again_create_what_is_missing_and_add_no_ledger_entry(fresh: FreshStore) -> None:
+    empty = fresh()
+    migrate(empty)
+    empty.execute("DROP TABLE labels")
+    assert [each.version for each in migrate(empty, again=True)] == [each.version for each in migrations()]
+    assert empty.value("SELECT count() FROM labels") == 0
+    assert empty.value("SELECT count() FROM schema_migrations") == len(migrations())
+
+
 @pytest.mark.parametrize("table", OFFICIAL)
 def test_the_tables_hold_every_column_of_the_official_exporter_with_its_type(store: Store, table: str) -> None:
     sql = "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
@@ -230,15 +274,16 @@ def test_every_view_writes_to_a_table_and_every_domain_table_has_one(store: Stor
         WHERE database = currentDatabase() AND engine = 'MaterializedView'"""
     targets = {row["target"] for row in store.rows(sql)}
     assert targets >= {*OFFICIAL} | {
-        "llm_calls",
         "llm_calls_1m",
         "predictions",
         "predictions_1h",
+        "feature_kinds",
         "labels",
         "feedback",
         "outcomes",
         "scores",
         "ingest_1m",
+        "ingest_delay_1m",
     }
     tables = {row["name"] for row in store.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")}
     assert targets <= tables
@@ -297,6 +342,11 @@ def test_events_that_the_official_exporter_inserts_reach_the_domain_tables(store
     [hour] = store.rows("SELECT hour, model, predictions, score_sum FROM predictions_1h WHERE dimension = ''")
     assert hour == {"hour": MOMENT.replace(minute=0), "model": "fraud", "predictions": 1, "score_sum": 0.75}
     assert store.value("SELECT sum(records) FROM ingest_1m WHERE kind = 'tidegauge.prediction'") == 1
+
+
+def _insert_each(store: Store, numbers: range) -> None:
+    for number in numbers:
+        store.insert("source", [{"a": number}], str(number))
 
 
 def _blank(columns: Mapping[str, str]) -> dict[str, Any]:

@@ -31,6 +31,9 @@ def fill(store: Store, rng: np.random.Generator, traces: int = 600) -> None:
     store.insert("review_queue", [_review(spans[1])])
     store.insert("deployments", [_deployment("support-bot", "v8"), _deployment("flight-delay", "2")])
     store.insert("otel_metrics_gauge", [_gauge(rng, minute) for minute in range(0, 24 * 60, 10)])
+    store.execute(DELAYS, {"end": END})
+    for table, rows in _own_metrics(rng).items():
+        store.insert(table, rows)
 
 
 def _span(
@@ -449,6 +452,62 @@ def _deployment(subject: str, version: str) -> dict[str, Any]:
         "version": version,
         "role": "production",
         "note": "",
+    }
+
+
+DELAYS = """INSERT INTO ingest_delay_1m (minute, service, kind, records, late, delay_s)
+SELECT toStartOfMinute({end:DateTime64(3)}) - toIntervalMinute(number * 10 + 1) AS minute, 'support-bot', 'span', 20, 1,
+  quantilesTDigestState(0.5, 0.95, 0.99)(number % 7 / 4) FROM numbers(140) GROUP BY minute"""
+OWN_COUNTERS = {
+    "tidegauge_accepted_records_total": {"signal": "traces"},
+    "tidegauge_stored_records_total": {"signal": "traces"},
+    "tidegauge_rejected_records_total": {"signal": "traces", "reason": "too large"},
+    "tidegauge_masked_total": {"rule": "email", "signal": "traces"},
+    "tidegauge_dead_letters_total": {"topic": "otlp_spans", "reason": "undecodable"},
+    "tidegauge_insert_failures_total": {"code": "252"},
+}
+OWN_GAUGES = {
+    "tidegauge_sink_lag_seconds": {"topic": "otlp_spans"},
+    "tidegauge_sink_lag_messages": {"topic": "otlp_spans"},
+    "tidegauge_pending_bytes": {},
+    "tidegauge_reconciliation_gap_records": {"signal": "traces"},
+}
+OWN_HISTOGRAMS = ("tidegauge_sink_batch_records", "tidegauge_insert_seconds")
+
+
+def _own_metrics(rng: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
+    """A day of what Tidegauge sends of itself."""
+    minutes = range(1, 24 * 60, 10)
+    counted = {name: np.cumsum(rng.poisson(5, len(minutes))) for name in (*OWN_COUNTERS, *OWN_HISTOGRAMS)}
+
+    def row(name: str, labels: dict[str, str], place: int) -> dict[str, Any]:
+        at = END - timedelta(minutes=24 * 60 - minutes[place])
+        instance = {"service.instance.id": "one"}
+        return {
+            "ServiceName": "tidegauge",
+            "MetricName": name,
+            "TimeUnix": at,
+            "ResourceAttributes": instance,
+            "Attributes": labels,
+        }
+
+    places = range(len(minutes))
+    return {
+        "otel_metrics_sum": [
+            row(name, labels, i) | {"Value": float(counted[name][i])}
+            for name, labels in OWN_COUNTERS.items()
+            for i in places
+        ],
+        "otel_metrics_gauge": [
+            row(name, labels, i) | {"Value": float(rng.poisson(3))}
+            for name, labels in OWN_GAUGES.items()
+            for i in places
+        ],
+        "otel_metrics_histogram": [
+            row(name, {"signal": "traces"}, i) | {"Count": int(counted[name][i]), "Sum": float(counted[name][i]) / 4}
+            for name in OWN_HISTOGRAMS
+            for i in places
+        ],
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tidegauge.dashboards.boards import own_metrics
+from tidegauge import instruments
+from tidegauge.dashboards.boards import BOARDS, own_metrics
 from tidegauge.store import Store
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -72,3 +74,13 @@ def test_metrics_of_other_services_and_of_other_times_are_not_mixed_in(store: St
     store.insert("otel_metrics_sum", [other, counted(-5, 10), counted(65, 90)])
 
     assert series(store, own_metrics.increase(("refused_total",), "''")) == []
+
+
+def test_every_own_metric_that_a_panel_reads_is_one_that_tidegauge_has() -> None:
+    families = list(instruments.REGISTRY.collect())
+    known = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
+
+    read = {name for board in BOARDS for panel in board.panels for name in re.findall(r"'(tidegauge_\w+)'", panel.sql)}
+
+    assert len(read) > 10
+    assert read <= known

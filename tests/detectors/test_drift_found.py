@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from drift_stream import Row, Stream, day, drifts, loop, one, unit_change
 
+from tidegauge.detectors.finding import Verdict
 from tidegauge.store import Store
 
 
@@ -61,7 +62,7 @@ def test_evidence_shows_the_shares_of_the_frozen_cells(store: Store) -> None:
     assert category["labels"][:3] == ["free", "pro", "team"]
 
 
-def test_a_feature_that_is_no_longer_sent_is_missing_and_nothing_else(store: Store) -> None:
+def test_a_feature_that_is_no_longer_sent_is_a_change_of_the_schema_and_no_drift(store: Store) -> None:
     def forget(row: Row, _: np.random.Generator) -> None:
         del row["features"]["income"]
 
@@ -69,8 +70,44 @@ def test_a_feature_that_is_no_longer_sent_is_missing_and_nothing_else(store: Sto
     stream.training()
     stream.days(0, 1, forget)
     findings = loop(store).run(day(1.1))
-    assert drifts(findings) == {("income", "missing", "")}
-    assert one(findings, "income", "missing").statistic == pytest.approx(1)
+    assert drifts(findings) == set()
+    told = one(findings, "income", "schema")
+    assert (told.verdict, told.reason) == (
+        Verdict.UNDETERMINED,
+        "schema changed: the window does not have this feature",
+    )
+    assert [each.detector for each in findings if each.feature == "income"] == ["schema"]
+
+
+def test_a_number_that_becomes_text_is_a_change_of_the_schema_and_no_drift(store: Store) -> None:
+    def write_out(row: Row, _: np.random.Generator) -> None:
+        row["categories"]["income"] = f"{row['features'].pop('income'):.0f} EUR"
+
+    stream = Stream(store)
+    stream.training()
+    stream.days(0, 1, write_out)
+    findings = loop(store).run(day(1.1))
+    assert drifts(findings) == set()
+    assert one(findings, "income", "schema").reason == "schema changed: number in the reference, text in the window"
+
+
+def test_a_number_that_is_all_missing_is_drift_and_no_change_of_the_schema(store: Store) -> None:
+    def lose(row: Row, _: np.random.Generator) -> None:
+        row["features"]["income"] = float("nan")
+
+    stream = Stream(store)
+    stream.training()
+    stream.days(0, 1, lose)
+    assert {each[:2] for each in drifts(loop(store).run(day(1.1)))} == {("income", "missing")}
+
+
+def test_a_clock_that_is_a_year_behind_opens_no_windows(store: Store) -> None:
+    stream = Stream(store)
+    stream.training()
+    stream.days(-300, -299, rows=1)
+    stream.days(0, 2)
+    ends = {each.window_end for each in loop(store).run(day(2.1))}
+    assert ends == {day(1), day(2)}
 
 
 def test_nan_empty_text_and_absent_keys_all_count_as_missing(store: Store) -> None:
@@ -132,7 +169,7 @@ def test_a_new_feature_is_undetermined_not_drift(store: Store) -> None:
     stream.days(0, 1, add)
     findings = loop(store).run(day(1.1))
     assert drifts(findings) == set()
-    assert one(findings, "height", "missing").verdict == "undetermined"
+    assert one(findings, "height", "schema").verdict == "undetermined"
 
 
 def test_a_score_that_falls_is_found_by_its_mean(store: Store) -> None:
@@ -178,5 +215,5 @@ def test_a_user_feature_named_like_an_output_keeps_apart(store: Store) -> None:
     stream.training()
     stream.days(0, 1, add)
     findings = loop(store).run(day(1.1))
-    assert one(findings, "feature:score", "missing").verdict == "undetermined"
+    assert one(findings, "feature:score", "schema").verdict == "undetermined"
     assert one(findings, "score", "psi").verdict == "stable"

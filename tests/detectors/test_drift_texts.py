@@ -13,6 +13,7 @@ import pytest
 from drift_stream import day, one
 from numpy.typing import NDArray
 
+from genai_calls import insert_calls
 from tidegauge.config import Detectors, Reference, Watch
 from tidegauge.detectors.embedding import load_embedder
 from tidegauge.detectors.embedding.witness import grown_terms
@@ -63,7 +64,7 @@ def calls(
                 "slices": {"tier": here},
             }
         )
-    store.insert("llm_calls", rows)
+    insert_calls(store, rows)
 
 
 def loop(store: Store, embedder: Hashed | None, **changes: object) -> DetectorLoop:

@@ -156,7 +156,7 @@ def test_names_from_outside_pass_through_unharmed(store: Store, name: str) -> No
     stream.training()
     stream.days(0, 1, rename, rows=200)
     findings = loop(store, slices=(name[:100],)).run(day(1.1))
-    assert one(findings, name, "missing").verdict == "undetermined"
+    assert one(findings, name, "schema").verdict == "undetermined"
     assert {each.subject for each in findings} == {name}
 
 

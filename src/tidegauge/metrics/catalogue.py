@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tidegauge.metrics.model import Kind, Metric, Source
-from tidegauge.metrics.sources import CALLS, CALLS_1M, FEEDBACK, FINDINGS, INGEST, LABELLED, PREDICTIONS, SCORES
+from tidegauge.metrics.sources import (
+    CALLS,
+    CALLS_1M,
+    CAPPED,
+    DELAYS,
+    FEEDBACK,
+    FINDINGS,
+    INGEST,
+    LABELLED,
+    PREDICTIONS,
+    RECONCILIATION,
+    SCHEMA_CHANGES,
+    SCORES,
+)
 
 _CALLS = (CALLS_1M, CALLS)
 _LLM, _TOOL, _GUARDRAIL = "kind = 'llm'", "kind = 'tool'", "kind = 'guardrail'"
@@ -93,12 +106,26 @@ _MODEL_METRICS = (
     Metric("drift_findings", "Drift findings", "findings", Kind.FINDING, (FINDINGS,),
            {"value": "countIf(latest.1 = 'drift')", "samples": "countIf(latest.1 != 'undetermined')",
             "note": _TOP_FINDINGS}),
+    _rate("label_contradiction_rate", "Share of labelled predictions whose labels contradict each other", (LABELLED,),
+          "countIf(label_contradictions > 0)", "count()"),
+    _value("schema_changes", "Features that are new, gone or of another kind", "records", Kind.COUNT, (SCHEMA_CHANGES,),
+           "toFloat64(count())", "count()"),
     _rate("undetermined_share", "Share of drift tests that could not tell", (FINDINGS,),
           "countIf(latest.1 = 'undetermined')", "count()"),
 )  # fmt: skip
 _PIPELINE_METRICS = (
+    _rate("late_share", "Share of records stored a day or more after the event", (DELAYS,),
+          "sum(late)", "sum(records)"),
+    _rate("wrong_clock_share", "Share of records with an impossible time", (DELAYS,),
+          "sum(ahead + no_time + ends_before_start)", "sum(records)"),
+    _value("capped_dimensions", "Dimensions with too many values for the rollups", "records", Kind.COUNT, (CAPPED,),
+           "toFloat64(count())", "count()"),
     _value("ingest_volume", "Records received", "records", Kind.SUM, (INGEST,), "sum(records)", "sum(records)"),
-)
+    Metric("reconciliation_gap_records", "Records not accounted for", "records", Kind.SUM, (RECONCILIATION,),
+           {"value": "toFloat64(sum(gap))", "samples": "count()",
+            "note": "arrayStringConcat(arraySlice(arrayFlatten(groupArray(what)), 1, 5), '; ')"}),
+    _value("sink_lag", "Age of the oldest message not stored", "s", Kind.SUM, (RECONCILIATION,), "max(lag)", "count()"),
+)  # fmt: skip
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {each.name: each for each in (*_LLM_METRICS, *_QUALITY_METRICS, *_MODEL_METRICS, *_PIPELINE_METRICS)}

@@ -25,16 +25,10 @@ PREDICTIONS = Source(
     {name: name for name in ("service", "model", "version", "role", "session")} | {"prediction": "value"},
     {"slice": "slices", "version": "versions"},
 )
+_SPAN = "start = {start:DateTime64(6)}, end = {end:DateTime64(6)}"
 LABELLED = Source(
-    "labelled_predictions",
-    """(SELECT p.timestamp AS timestamp, p.model AS model, p.version AS version, p.value AS value, p.score AS score,
-         p.slices AS slices, l.label AS label, l.label_number AS label_number, l.labelled_at AS labelled_at
-       FROM (SELECT timestamp, prediction_id, model, version, value, score, slices FROM predictions
-             WHERE role != 'training' AND timestamp >= {start:DateTime64(6)} AND timestamp < {end:DateTime64(6)}) AS p
-       INNER JOIN (SELECT model, prediction_id, argMax(value, timestamp) AS label,
-               argMax(number, timestamp) AS label_number, max(timestamp) AS labelled_at
-             FROM labels WHERE timestamp >= {start:DateTime64(6)} AND timestamp < {end:DateTime64(6)}
-             GROUP BY model, prediction_id) AS l ON p.model = l.model AND p.prediction_id = l.prediction_id)""",
+    "labelled",
+    f"labelled({_SPAN}, known_by = {{end:DateTime64(6)}}, model = '')",
     "timestamp",
     {"model": "model", "version": "version", "prediction": "value", "label": "label"},
     {"slice": "slices"},
@@ -46,8 +40,21 @@ SCORES = Source(
     {name: name for name in ("name", "rubric", "judge", "stratum", "label")},
     {"slice": "slices"},
 )
-FEEDBACK = Source("feedback", "feedback", "timestamp", {"service": "service", "kind": "kind"})
+FEEDBACK = Source("feedback", f"last_feedback({_SPAN})", "timestamp", {"service": "service", "kind": "kind"})
 INGEST = Source("ingest_1m", "ingest_1m", "minute", {"service": "service", "kind": "kind"}, minutes=True)
+DELAYS = Source("ingest_delay_1m", "ingest_delay_1m", "minute", {"service": "service", "kind": "kind"}, minutes=True)
+CAPPED = Source(
+    "capped_now",
+    "(SELECT * FROM capped_now WHERE rollup != '' AND value = '')",
+    "",
+    {name: name for name in ("rollup", "owner", "dimension")},
+)
+SCHEMA_CHANGES = Source(
+    "schema_changes",
+    "schema_changes",
+    "first_seen",
+    {name: name for name in ("model", "version", "feature", "change")},
+)
 _LATEST = "argMax((verdict, effect, effect_floor, p_adjusted, since), (window_end, evaluated_at)) AS latest"
 _TEST = ("subject", "feature", "detector", "dimension", "slice", "reference")
 FINDINGS = Source(
@@ -57,4 +64,13 @@ FINDINGS = Source(
          GROUP BY {", ".join(_TEST)})""",  # noqa: S608 - constants
     "",
     {name: name for name in _TEST},
+)
+RECONCILIATION = Source(
+    "reconciliation",
+    """(SELECT signal, topic, argMax(gap_records, checked_at) AS gap, argMax(in_flight, checked_at) AS waiting,
+         argMax(lag_s, checked_at) AS lag, argMax(details, checked_at) AS what FROM reconciliation
+       WHERE checked_at >= {start:DateTime64(6)} AND checked_at < {end:DateTime64(6)}
+       GROUP BY signal, topic, partition)""",
+    "",
+    {"signal": "signal", "topic": "topic"},
 )
