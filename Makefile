@@ -15,10 +15,10 @@ endif
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # Folders of tests are checked one at a time: each may have a conftest.py of its own.
-TEST_FOLDERS = $(filter-out tests/kafka_broker,$(shell find tests -mindepth 2 -name '*.py' | cut -d/ -f1,2 | sort -u))
+TEST_FOLDERS = $(filter-out tests/kafka_broker tests/calls,$(shell find tests -mindepth 2 -name '*.py' | cut -d/ -f1,2 | sort -u))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types wheel kafka kafka-stop bench clean
+.PHONY: help venv demo test reliability soak lint types wheel kafka kafka-stop bench clean
 
 help:  ## list these targets
 	@echo "make TARGET [ARGS='...']   with $(or $(PYTHON),no Python of 3.11 or newer found)"
@@ -34,14 +34,22 @@ test: $(VENV)/.dev  ## all tests; the Kafka ones on a real broker where java and
 	  else echo "java or mvn is missing: the Kafka tests cannot run"; fi
 	$(BIN)/pytest $(ARGS)
 
+reliability: $(VENV)/.dev  ## every fault in full, about 15 minutes; rewrites the table of docs/reliability.md
+	@$(BROKER) fetch >/dev/null
+	$(BIN)/python tests/reliability/run.py $(ARGS)
+
+soak: $(VENV)/.dev  ## 80 % load with a fault each minute, and how memory grows; ARGS='--minutes 60' for longer than 10
+	@$(BROKER) fetch >/dev/null
+	PYTHONPATH=tests/kafka_broker $(BIN)/python tests/reliability/soak.py $(ARGS)
+
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .
 
 types: $(VENV)/.dev  ## mypy --strict over the package, and over what stands beside it
 	$(BIN)/mypy
-	$(BIN)/mypy docker/healthcheck.py tests/*.py tests/kafka_broker $(wildcard benchmarks/*.py)
+	$(BIN)/mypy docker/healthcheck.py tests/*.py tests/kafka_broker tests/calls $(wildcard benchmarks/*.py)
 	@for each in $(TEST_FOLDERS); do echo "$(BIN)/mypy $$each"; \
-	  MYPYPATH=tests/kafka_broker $(BIN)/mypy "$$each" || exit 1; done
+	  MYPYPATH=tests/kafka_broker:tests/calls $(BIN)/mypy "$$each" || exit 1; done
 
 wheel: $(VENV)/.dev  ## sdist, the wheel built from it, and a trial of that wheel in a clean environment
 	rm -rf dist

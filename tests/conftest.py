@@ -38,7 +38,7 @@ CHROMIUM_FLAGS = (
     "--window-size=1400,1000",
 )
 
-sys.path.append(str(Path(__file__).parent / "kafka_broker"))
+sys.path += [str(Path(__file__).parent / folder) for folder in ("kafka_broker", "calls")]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,10 +16,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SPINE = ROOT / "src" / "tidegauge"
 FOLDERS = ("alerting", "collectors", "dashboards", "detectors", "judges")
-WIRING = {"__init__", "__main__", "app", "cli", "demo"}
+WIRING = {"__init__", "__main__", "app", "cli", "cli_load", "demo"}
 RUN_BY_OTHERS = {
     "chdb": "clickhouse-connect's embedded interface loads it",
     "crc32c": "kafka-python takes it for checksums, several times faster than its own",
+    "httptools": "uvicorn takes it to read HTTP; the receiver's connections are made of it",
     "lz4": "kafka-python takes it for compressed batches",
     "zstandard": "kafka-python takes it for compressed batches",
 }

@@ -189,3 +189,35 @@ def test_the_address_shows_no_credentials(store: Store) -> None:
     other = object.__new__(Store)
     other.dsn = "clickhouse://user:pass@word@host:8123/?secure=1"
     assert other.address == "clickhouse://host:8123/?secure=1"
+
+
+PLACES: dict[str, tuple[str, bytes, int]] = {
+    "no such table": ("absent", b"\x08\x01", 60),
+    "a view fails": ("numbers_in", b"\x08\x03", 395),
+    "not what the schema says": ("numbers_in", b"\x08", 444),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("copies", [1, 200_000], ids=["short", "more than the pipe holds"])
+def test_a_protobuf_insert_that_fails_anywhere_says_so_and_leaves_nothing_behind(
+    store: Store, tmp_path: Path, name: str, copies: int
+) -> None:
+    schema = tmp_path / "number.proto"
+    schema.write_text('syntax = "proto3";\nmessage Number { uint32 n = 1; bytes padding = 2; }\n')
+    store.execute("CREATE TABLE IF NOT EXISTS numbers_in (n UInt32) ENGINE = Null")
+    store.execute("CREATE TABLE IF NOT EXISTS numbers_out (n UInt32) ENGINE = MergeTree ORDER BY n")
+    select = "SELECT n + throwIf(n = 3) AS n FROM numbers_in"
+    store.execute(f"CREATE MATERIALIZED VIEW IF NOT EXISTS numbers_mv TO numbers_out AS {select}")
+    table, message, code = PLACES[name]
+    try:
+        with pytest.raises(StoreError) as caught:
+            store.insert_protobuf(table, [message] + [b"\x12\x08paddings"] * copies, schema, "Number")
+        assert caught.value.code == code
+        assert store.value("SELECT count() FROM numbers_out") == 0
+        assert not [each for each in threading.enumerate() if each.name == "tidegauge-insert"]
+        store.insert_protobuf("numbers_in", [b"\x08\x02"], schema, "Number")
+        assert store.rows("SELECT n FROM numbers_out") == [{"n": 2}]
+    finally:
+        for each in ("numbers_mv", "numbers_in", "numbers_out"):
+            store.execute(f"DROP TABLE {each}")

@@ -2,50 +2,114 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from kafka import TopicPartition
 
-from tidegauge.collectors.otlp import count
+from tidegauge.collectors.kafka.plan import Plan
+from tidegauge.collectors.kafka.transport import RECORDS
+from tidegauge.collectors.otlp import count, parse
 from tidegauge.config import Kafka
 from tidegauge.errors import InvalidPayload
 from tidegauge.model import Signal
 
+DIGEST_BYTES = 16
+REDRIVEN = "tidegauge.redriven"  # header: where the dead letter that this was made of had come from
+Headers = tuple[tuple[str, bytes], ...]
+Mask = Callable[[Signal, bytes], bytes]
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One Kafka record: its place, its bytes, and why it cannot be stored, if so."""
+    """One Kafka record: its place, its bytes, and why it cannot be stored, if so.
+
+    Attributes:
+        records: Spans, log records, metrics or predictions; what the receiver counted, where one of ours sent it.
+        rows: What it becomes in ``otel_*`` tables: as many, but data points of metrics.
+        digest: Names the request as its client sent it, or empty.
+        time_ms: When it was appended (or made, as the topic has it), in milliseconds since 1970.
+        foreign: No receiver of ours has checked and masked it.
+        redriven: It is a dead letter that was sent again.
+    """
 
     offset: int
     payload: bytes
     records: int
+    rows: int = 0
     poison: str = ""
+    kind: str = ""  # of poison: undecodable or refused
+    digest: bytes = b""
+    time_ms: int = 0
+    foreign: bool = True
+    redriven: bool = False
+    headers: Headers = ()
 
 
-def message(signal: Signal, offset: int, payload: bytes | None) -> Message:
-    """Check one Kafka record's value."""
+def message(signal: Signal, record: Any, mask: Mask | None = None) -> Message:
+    """Check one Kafka record and mask what has not been through a receiver of ours.
+
+    A record of ours is trusted: the receiver has decoded, counted and masked it.
+    """
+    headers, payload = tuple(record.headers or ()), record.value or b""
+    names = dict(headers)
+    key = record.key or b""
+    known = _number(names.get(RECORDS)) if len(key) == DIGEST_BYTES else None
+    redriven = REDRIVEN in names and len(key) == DIGEST_BYTES
+    given: dict[str, Any] = {
+        "digest": key if known is not None or redriven else b"",
+        "time_ms": max(0, record.timestamp or 0),
+        "foreign": known is None,
+        "redriven": redriven,
+        "headers": headers,
+    }
+    payload = mask(signal, payload) if mask and known is None else payload  # what is undecodable, too: it is put aside
     try:
-        return Message(offset, payload or b"", count(signal, payload or b""))
+        records = known if known is not None and not redriven else count(signal, payload)
+        rows = data_points(payload) if signal is Signal.METRICS else records
     except InvalidPayload as error:
-        return Message(offset, payload or b"", 0, str(error))
+        return Message(record.offset, payload, 0, 0, str(error), "undecodable", **given)
+    return Message(record.offset, payload, records, rows, **given)
+
+
+def data_points(payload: bytes) -> int:
+    """Data points of a metrics request: each is a row. Raises InvalidPayload."""
+    request: Any = parse(Signal.METRICS, payload)
+    metrics = (each for r in request.resource_metrics for s in r.scope_metrics for each in s.metrics)
+    return sum(len(getattr(each, kind).data_points) for each in metrics if (kind := each.WhichOneof("data")))
+
+
+def _number(text: bytes | None) -> int | None:
+    return int(text) if text and text.isdigit() and len(text) < 12 else None
 
 
 @dataclass(slots=True)
 class Batch:
     """The next stretch of a partition.
 
-    ``planned_end`` is set when an earlier owner has committed the plan to insert exactly ``start .. planned_end`` and
-    may or may not have done so: then the batch is that stretch, no more and no less.
+    ``plan`` is set when an earlier owner has committed the plan to insert exactly ``start .. plan.end`` and may or may
+    not have done so: then the batch is that stretch, no more and no less.
+
+    Attributes:
+        log: Which log the offsets belong to: another one after the topic was deleted and created again.
+        messages: To be stored, or put aside.
+        repeats: Stored before; left out.
     """
 
     partition: TopicPartition
     start: int
-    planned_end: int | None
+    log: str
+    plan: Plan | None
     opened: float
     messages: list[Message] = field(default_factory=list)
+    repeats: list[Message] = field(default_factory=list)
+    end: int = 0
     records: int = 0
     size: int = 0
+
+    def __post_init__(self) -> None:
+        self.end = max(self.end, self.start)
 
     @property
     def signal(self) -> Signal:
@@ -53,9 +117,9 @@ class Batch:
         return Signal(self.partition.topic)
 
     @property
-    def end(self) -> int:
-        """The offset after the last record."""
-        return self.messages[-1].offset + 1 if self.messages else self.start
+    def planned_end(self) -> int | None:
+        """The offset after the last one of the plan to be replayed, if there is one."""
+        return self.plan.end if self.plan else None
 
     @property
     def good(self) -> list[Message]:
@@ -67,10 +131,21 @@ class Batch:
         """The messages that could not."""
         return [each for each in self.messages if each.poison]
 
-    def add(self, each: Message) -> None:
+    @property
+    def token(self) -> str:
+        """Names the stretch, whatever becomes of the messages in it."""
+        return f"{prefix(self.partition, self.start)}{self.closing - 1}:{self.log}"
+
+    @property
+    def closing(self) -> int:
+        """The offset after the last one that this batch stands for."""
+        return self.end if self.planned_end is None else self.planned_end
+
+    def add(self, each: Message, repeated: bool = False) -> None:
         """Append the next record."""
-        self.messages.append(each)
-        self.records += each.records
+        (self.repeats if repeated else self.messages).append(each)
+        self.end = each.offset + 1
+        self.records += 0 if repeated else each.records
         self.size += len(each.payload)
 
     def full(self, settings: Kafka) -> bool:
@@ -83,18 +158,10 @@ class Batch:
         """Whether it is time to insert."""
         if self.planned_end is not None:
             return self.full(settings)
-        return bool(self.messages) and (self.full(settings) or now - self.opened >= settings.flush_after_s)
+        waited = now - self.opened >= settings.flush_after_s
+        return self.end > self.start and (self.full(settings) or waited)
 
 
-def plan(end: int) -> str:
-    """The commit metadata that announces an insert up to ``end``."""
-    return json.dumps({"tidegauge_end": end})
-
-
-def planned_end(metadata: str | None) -> int | None:
-    """The end announced in commit metadata, None where there is none."""
-    try:
-        found = json.loads(metadata or "{}")
-    except ValueError:
-        return None
-    return found.get("tidegauge_end") if isinstance(found, dict) else None
+def prefix(partition: TopicPartition, first: int) -> str:
+    """How the tokens of all stretches that begin at ``first`` begin."""
+    return f"{partition.topic}:{partition.partition}:{first}-"

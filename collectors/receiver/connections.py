@@ -16,7 +16,8 @@ from tidegauge import instruments
 
 MAX_HEAD_BYTES = 2**16
 MAX_PIPELINED = 8  # requests sent before the answer to the first
-OVERHEAD = 2**20  # of chunked encoding, and of a body that comes after its answer
+OVERHEAD = 2**20  # of chunked encoding
+UNHEARD = 8  # times the limit of a body, read after the answer: many clients read it only once they have sent all
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class _LimitedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._received > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, "the head of the request is too large")
-        elif self._received > self.limits.body_bytes + OVERHEAD:
+        elif self._received > self._most():
             self.transport.close()
         elif self._untimed():
             self._within(self.limits.header_timeout_s)  # empty lines, say, which begin no request
@@ -91,6 +92,11 @@ class _LimitedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._in_head, self._received = True, 0
         super().on_message_complete()
+
+    def _most(self) -> int:
+        """Bytes of one request; once it is answered the rest is read and thrown away, within the body's time."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        return self.limits.body_bytes * (UNHEARD if answered else 1) + OVERHEAD
 
     def _untimed(self) -> bool:
         """Between requests, with neither their timer nor uvicorn's own for idle connections."""

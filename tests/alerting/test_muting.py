@@ -160,7 +160,7 @@ def test_a_silence_that_is_still_to_come_can_be_ended(store: Store) -> None:
     ],
 )
 def test_a_silence_says_what_is_wrong_with_it(changes: dict[str, Any], problem: str) -> None:
-    good = {"matchers": SHOP, "starts_at": NOW, "ends_at": NOW + MINUTE, "author": "ann", "reason": "deploying"}
+    good: dict[str, Any] = {"matchers": SHOP, "starts_at": NOW, "ends_at": NOW + MINUTE, "author": "ann", "reason": "deploying"}
 
     with pytest.raises(InvalidRecord, match=problem):
         Silence(**(good | changes))

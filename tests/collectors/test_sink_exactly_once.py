@@ -8,19 +8,21 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import CommitFailedError, KafkaConnectionError
 from kafka.structs import OffsetAndMetadata
+from kafka_bench import TOPIC, Bench, drain, new_group, position, until
 from otlp_payloads import logs, predictions, record
 
 from tidegauge.collectors.kafka import KafkaTransport, Sink, SinkStopped, create_topics
 from tidegauge.collectors.kafka import inserter as inserter_module
+from tidegauge.collectors.kafka import patience as patience_module
 from tidegauge.collectors.kafka import sink as sink_module
 from tidegauge.collectors.schema import insert_exports
 from tidegauge.config import Kafka
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
     from broker import KafkaBroker
 
 pytestmark = pytest.mark.kafka
-TOPIC = str(Signal.LOGS)
-STEPS = ("plan", "insert", "dead-letter", "commit", "done")
+STEPS = ("plan", "insert", "dead-letter", "ledger", "commit", "done")
 
 
 class Killed(BaseException):
@@ -54,99 +55,6 @@ class Killer:
             raise Killed(f"{step} {self.nth}")
 
 
-@dataclass
-class Bench:
-    """One broker, one topic of logs with one partition, and consumer groups of the test's own."""
-
-    store: Store
-    broker: KafkaBroker
-    producer: KafkaProducer
-    sinks: list[Sink] = field(default_factory=list)
-
-    def settings(self, group: str, **given: Any) -> Kafka:
-        timing = {"flush_after_s": 0.05, "dead_letter_topic": f"dead_{group}", "partitions": 1}
-        return Kafka(bootstrap_servers=(self.broker.bootstrap,), group_id=group, **timing | given)
-
-    def sink(self, settings: Kafka, on_step: Callable[[str], None] = lambda step: None) -> Sink:
-        self.sinks.append(Sink(self.store, settings, on_step))
-        return self.sinks[-1]
-
-    def send(self, *payloads: bytes) -> int:
-        """Returns the offset after the last one."""
-        sent = [self.producer.send(TOPIC, payload, partition=0) for payload in payloads]
-        return max([int(each.get(30).offset) + 1 for each in sent], default=0)
-
-    def start_at_end(self, settings: Kafka) -> int:
-        """Let a new group begin after everything that other tests have sent."""
-        place = TopicPartition(TOPIC, 0)
-        consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=settings.group_id)
-        try:
-            consumer.assign([place])
-            end = int(consumer.end_offsets([place])[place])
-            consumer.commit({place: OffsetAndMetadata(end, "", -1)})
-        finally:
-            consumer.close(autocommit=False)
-        return end
-
-    def committed(self, settings: Kafka) -> int:
-        admin = KafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
-        try:
-            found = admin.list_group_offsets({settings.group_id: [TopicPartition(TOPIC, 0)]})
-            return int(found[settings.group_id][TopicPartition(TOPIC, 0)].offset)
-        finally:
-            admin.close()
-
-    def dead_letters(self, settings: Kafka) -> list[Any]:
-        consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap)
-        place = TopicPartition(settings.dead_letter_topic, 0)
-        try:
-            consumer.assign([place])
-            consumer.seek_to_beginning(place)
-            found: list[Any] = []
-            end = consumer.end_offsets([place])[place]
-            while len(found) < end:
-                found += consumer.poll(1000).get(place, [])
-            return found
-        finally:
-            consumer.close()
-
-    def stored(self, model: str) -> tuple[int, int, int]:
-        """Rows, distinct ids, and what the rollup says."""
-        sql = """SELECT count() AS n, uniqExact(prediction_id) AS ids,
-            (SELECT sum(predictions) FROM predictions_1h WHERE model = {m:String} AND dimension = '') AS rolled
-            FROM predictions WHERE model = {m:String}"""
-        [row] = self.store.rows(sql, {"m": model})
-        return row["n"], row["ids"], row["rolled"]
-
-
-@pytest.fixture
-def bench(store: Store, clean_kafka: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(sink_module, "POLL_MS", 20)
-    create_topics(Kafka(bootstrap_servers=(clean_kafka.bootstrap,), partitions=2))
-    ready = Bench(store, clean_kafka, KafkaProducer(bootstrap_servers=clean_kafka.bootstrap, linger_ms=0))
-    yield ready
-    for each in ready.sinks:
-        each.close()
-    ready.producer.close()
-
-
-def until(
-    condition: Callable[[], bool], work: Callable[[], object] = lambda: time.sleep(0.02), limit_s: float = 30
-) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        work()
-
-
-def drain(sink: Sink, done: Callable[[], bool], limit_s: float = 30) -> None:
-    until(done, sink.poll_once, limit_s)
-
-
-def new_group() -> str:
-    return f"g{uuid.uuid4().hex[:12]}"
-
-
 # kill -9 at every step
 
 
@@ -165,20 +73,15 @@ class Schedule:
 
 
 REQUESTS, PER_REQUEST, POISON_AT = 8, 5, (2, 6)
-BOUNDS = ((10, 1000), (1000, 10), (15, 20))
-SCHEDULES = [
+SCHEDULES = [  # a sample; the whole matrix is tests/reliability
     Schedule(step, nth, first, second, extra)
-    for (step, nth), ((first, second), extra) in itertools.product(
-        itertools.product(STEPS, (1, 2, 3)), zip(BOUNDS, (0, 2, 4), strict=True)
-    )
-    if nth == 1 or first < 1000  # one large batch reaches each step once
+    for step, (nth, first, second, extra) in itertools.product(STEPS, ((1, 10, 1000, 2), (2, 15, 20, 4)))
 ]
 
 
 def test_a_sink_killed_at_any_step_leaves_neither_a_gap_nor_a_duplicate(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(SCHEDULES) >= 30
     group = new_group()
     bench.start_at_end(bench.settings(group))
     create_topics(bench.settings(group))
@@ -220,7 +123,7 @@ def _killed_and_resumed(bench: Bench, group: str, schedule: Schedule) -> Outcome
     _run_until_killed(bench, bench.settings(group, max_batch_records=schedule.first), killer)
     end = max(end, bench.send(*_mixed(model, REQUESTS, schedule.extra)))
     sink = bench.sink(bench.settings(group, max_batch_records=schedule.second))
-    drain(sink, lambda: _position(sink) >= end)
+    drain(sink, lambda: position(sink) >= end)
     bench.sinks.pop().close()
     return Outcome(schedule, model, (REQUESTS + schedule.extra) * PER_REQUEST, bench.stored(model))
 
@@ -240,12 +143,6 @@ def _run_until_killed(bench: Bench, settings: Kafka, killer: Killer) -> None:
     with pytest.raises(Killed):
         drain(sink, lambda: False, limit_s=20)
     bench.sinks.pop().close()
-
-
-def _position(sink: Sink) -> int:
-    """Up to where the sink is done with the topic's only partition."""
-    batch = sink._batches.get(TopicPartition(TOPIC, 0))
-    return batch.start if batch else -1
 
 
 def test_the_replay_after_a_crash_is_exact_where_the_store_refuses_records(
@@ -275,7 +172,7 @@ def test_the_replay_after_a_crash_is_exact_where_the_store_refuses_records(
             drain(sink, lambda: False)
         bench.sinks.pop().close()
     last = bench.sink(settings)
-    drain(last, lambda: _position(last) >= end)
+    drain(last, lambda: position(last) >= end)
     assert bench.stored(model) == (80, 80, 80)
     assert len(bench.dead_letters(settings)) == 1
 
@@ -291,7 +188,7 @@ def test_one_bad_record_in_a_hundred_is_put_aside_with_its_origin_while_the_good
     payloads = [b"\xff\xff bad" if n in bad else predictions([str(n)], model) for n in range(300)]
     end = bench.send(*payloads)
     sink = bench.sink(settings)
-    drain(sink, lambda: _position(sink) >= end)
+    drain(sink, lambda: position(sink) >= end)
 
     assert bench.stored(model) == (297, 297, 297)
     letters = bench.dead_letters(settings)
@@ -336,7 +233,7 @@ def test_when_the_store_refuses_everything_the_sink_stops_and_puts_nothing_aside
     bench.sinks.pop().close()
 
     mended = bench.sink(settings)
-    drain(mended, lambda: _position(mended) >= end)
+    drain(mended, lambda: position(mended) >= end)
     assert bench.stored(model) == (40, 40, 40)
 
 
@@ -347,14 +244,14 @@ def test_an_empty_record_and_one_without_a_value_do_no_harm(bench: Bench) -> Non
     bench.producer.send(TOPIC, key=b"tombstone", partition=0)
     end = bench.send(b"", predictions(["a"], model), logs().SerializeToString())
     sink = bench.sink(settings)
-    drain(sink, lambda: _position(sink) >= end)
+    drain(sink, lambda: position(sink) >= end)
     assert bench.stored(model) == (1, 1, 1)
 
 
 # Others of the group, and ClickHouse away
 
 
-@pytest.mark.parametrize("asleep_at", STEPS[:4])
+@pytest.mark.parametrize("asleep_at", STEPS[:5])
 def test_a_sink_that_slept_through_its_session_and_wakes_is_fenced(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, asleep_at: str
 ) -> None:
@@ -386,14 +283,14 @@ def test_a_sink_that_slept_through_its_session_and_wakes_is_fenced(
     thread.start()
     assert sleeping.wait(20)
     heir = bench.sink(settings)
-    drain(heir, lambda: _position(heir) >= end)
+    drain(heir, lambda: position(heir) >= end)
     awake.set()
     thread.join(20)
 
     assert [issubclass(each, CommitFailedError) for each in fenced] == [True]
     assert bench.stored(model) == (100, 100, 100)
     end = bench.send(predictions(["after"], model))
-    drain(heir, lambda: _position(heir) >= end)
+    drain(heir, lambda: position(heir) >= end)
     assert bench.stored(model) == (101, 101, 101)
 
 
@@ -451,10 +348,10 @@ def test_a_store_that_fails_for_a_while_costs_nothing(bench: Bench, monkeypatch:
         insert(*given)
 
     monkeypatch.setattr(inserter_module, "insert_exports", failing)
-    monkeypatch.setattr(inserter_module, "BACKOFF_S", (0.05,))
+    monkeypatch.setattr(patience_module, "BACKOFF_S", (0.05,))
     end = bench.send(*[predictions([f"{place}-{n}" for n in range(5)], model) for place in range(20)])
     sink = bench.sink(settings)
-    drain(sink, lambda: _position(sink) >= end)
+    drain(sink, lambda: position(sink) >= end)
     assert next(attempts) > 4
     assert bench.stored(model) == (100, 100, 100)
     assert bench.dead_letters(settings) == []
@@ -475,7 +372,7 @@ def test_a_sink_that_is_stopped_while_the_store_is_away_ends_soon_and_the_next_g
     end = bench.send(predictions(["a", "b"], model))
     with monkeypatch.context() as away:
         away.setattr(inserter_module, "insert_exports", failing)
-        away.setattr(inserter_module, "BACKOFF_S", (30,))
+        away.setattr(patience_module, "BACKOFF_S", (30,))
         sink = bench.sink(settings)
         thread = threading.Thread(target=sink.run)
         thread.start()
@@ -485,7 +382,7 @@ def test_a_sink_that_is_stopped_while_the_store_is_away_ends_soon_and_the_next_g
         assert not thread.is_alive()
         bench.sinks.pop().close()
     following = bench.sink(settings)
-    drain(following, lambda: _position(following) >= end)
+    drain(following, lambda: position(following) >= end)
     assert bench.stored(model) == (2, 2, 2)
 
 
@@ -499,7 +396,7 @@ def test_a_broker_killed_under_load_loses_nothing_that_was_acknowledged(
     settings = Kafka(bootstrap_servers=(own_kafka_broker.bootstrap,), partitions=2, flush_after_s=0.05)
     transport = KafkaTransport(settings)
     sink = Sink(store, settings)
-    working = threading.Thread(target=sink.run)
+    working = threading.Thread(target=sink.run, daemon=True)
     working.start()
     acknowledged: list[str] = []
     outcomes: list[Future[None]] = []
@@ -510,12 +407,14 @@ def test_a_broker_killed_under_load_loses_nothing_that_was_acknowledged(
 
     for number in range(400):
         if number == 150:
+            outcomes[100].result(30)
             own_kafka_broker.kill9()
             restarting = threading.Thread(target=own_kafka_broker.start)
             restarting.start()
-        done = transport.submit(Export(Signal.LOGS, predictions([str(number)], model), 1))
-        done.add_done_callback(functools.partial(keep, str(number)))
-        outcomes.append(done)
+        with suppress(Backpressure):  # while Kafka is away some are refused at once
+            done = transport.submit(Export(Signal.LOGS, predictions([str(number)], model), 1))
+            done.add_done_callback(functools.partial(keep, str(number)))
+            outcomes.append(done)
         time.sleep(0.004)
     restarting.join()
     failed = [each for each in (future.exception(60) for future in outcomes) if each is not None]
@@ -528,7 +427,7 @@ def test_a_broker_killed_under_load_loses_nothing_that_was_acknowledged(
     stored = {row["id"]: row["n"] for row in store.rows(IDS, {"m": model})}
     assert all(isinstance(each, Backpressure) for each in failed)
     assert set(acknowledged) - stored.keys() == set()
-    assert len(acknowledged) >= 150
+    assert len(acknowledged) > 100
     assert [name for name, count in stored.items() if count > 1] == []
 
 
@@ -554,7 +453,7 @@ def test_a_connection_lost_in_the_middle_of_a_batch_neither_skips_nor_repeats(
     sink = bench.sink(settings, lose_connection)
     thread = threading.Thread(target=sink.run)
     thread.start()
-    until(lambda: _position(sink) >= end)
+    until(lambda: position(sink) >= end)
     sink.stop()
     thread.join(20)
     assert bench.stored(model) == (100, 100, 100)

@@ -57,6 +57,7 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
+group.min.session.timeout.ms=1000
 """
 
 _LOGGING = """\
