@@ -47,7 +47,7 @@ lint: $(VENV)/.dev  ## ruff
 
 types: $(VENV)/.dev  ## mypy --strict over the package, and over what stands beside it
 	$(BIN)/mypy
-	$(BIN)/mypy docker/healthcheck.py tests/*.py tests/kafka_broker tests/calls $(wildcard benchmarks/*.py)
+	MYPYPATH=tests/collectors $(BIN)/mypy docker/healthcheck.py tests/*.py tests/kafka_broker tests/calls $(wildcard benchmarks/*.py)
 	@for each in $(TEST_FOLDERS); do echo "$(BIN)/mypy $$each"; \
 	  MYPYPATH=tests/kafka_broker:tests/calls $(BIN)/mypy "$$each" || exit 1; done
 

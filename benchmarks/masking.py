@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def hostile(size: int = 2**20) -> dict[str, float]:
         pair = request.resource_spans.add().scope_spans.add().spans.add().attributes.add(key="x")
         pair.value.string_value = part * (size // len(part))
         payload = request.SerializeToString()
-        found[name] = _least({"": lambda payload=payload: masker.mask(Signal.TRACES, payload)}, 2)[""]
+        found[name] = _least({"": partial(masker.mask, Signal.TRACES, payload)}, 2)[""]
     return found
 
 

@@ -18,7 +18,7 @@ ROOTS = f"""SELECT t.TraceId AS trace_id, t.Timestamp AS started, t.ServiceName 
   c.spans AS spans, c.failed AS failed, c.tokens AS tokens, c.cost AS cost, c.said AS said
 FROM (SELECT TraceId, Timestamp, ServiceName, SpanName, Duration FROM otel_traces
   WHERE ParentSpanId = '' AND {within("Timestamp")} AND ({{service:String}} = '' OR ServiceName = {{service:String}})
-    AND ({{only:String}} = '' OR TraceId IN (SELECT trace_id FROM llm_calls WHERE {within("timestamp")}
+    AND ({{only:String}} = '' OR TraceId IN (SELECT trace_id FROM llm_facts WHERE {within("timestamp")}
       AND multiIf({{only:String}} = 'errors', error_type != '', {{only:String}} = 'refused', refused, blocked)))
   ORDER BY Timestamp DESC LIMIT 100) AS t
 LEFT JOIN (SELECT trace_id, count() AS spans, countIf(error_type != '') AS failed,

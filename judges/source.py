@@ -28,7 +28,7 @@ LATENESS = timedelta(hours=24)  # calls that arrive this late behind the newest 
 SPREAD_OF = timedelta(days=14)
 
 CANDIDATES = """
-SELECT trace_id, span_id, timestamp, {stratum} AS stratum FROM llm_calls AS c
+SELECT trace_id, span_id, timestamp, {stratum} AS stratum FROM llm_facts AS c
 LEFT ANTI JOIN (SELECT trace_id, span_id FROM judge_samples WHERE timestamp >= {{start:DateTime64(6, 'UTC')}}) AS s
   ON c.trace_id = s.trace_id AND c.span_id = s.span_id
 WHERE kind = 'llm' AND error_type = '' AND length(c.trace_id) = 32 AND length(c.span_id) = 16

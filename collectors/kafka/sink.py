@@ -179,8 +179,17 @@ class Sink:
         instruments.REBALANCES.inc()
         self._starts.refresh()
         for partition in assigned:
-            self._begin(self._starts.first(partition))
+            batch = self._starts.first(partition)
+            self._begin(batch)
+            self._catch_up(batch)
         return True
+
+    def _catch_up(self, batch: Batch) -> None:
+        """Commit where to go on when the last owner died between its note in the ledger and its commit: on a partition
+        where nothing more comes, what is done would else look like lag for ever."""
+        committed = self._consumer.committed(batch.partition)
+        if committed is not None and 0 <= committed < batch.start:
+            self._commit(batch.partition, batch.start, metadata(batch.log, batch.plan))
 
     def _begin(self, batch: Batch) -> None:
         """Seek to where ``batch`` begins, past what retention has removed, which is noted."""

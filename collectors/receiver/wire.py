@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 VARINT, LENGTH_DELIMITED = 0, 2
 FIXED = {1: 8, 5: 4}  # bytes, by wire type
+LARGEST_NUMBER = 2**29 - 1
 
 Field = tuple[int, memoryview, memoryview]  # its number (negative when not length-delimited), all of it, its content
 
 
 class Unusual(ValueError):
-    """Not what an encoder writes: cut off, or with groups."""
+    """Not what an encoder writes: cut off, with groups, or with a field number that there cannot be."""
 
 
 def fields(data: memoryview) -> Iterator[Field]:
@@ -21,6 +22,8 @@ def fields(data: memoryview) -> Iterator[Field]:
         begun = at
         tag, at = _varint(data, at)
         number, kind = tag >> 3, tag & 7
+        if not 0 < number <= LARGEST_NUMBER:
+            raise Unusual(f"field number {number}")
         inner = at
         if kind == LENGTH_DELIMITED:
             size, inner = _varint(data, at)

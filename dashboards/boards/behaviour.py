@@ -7,7 +7,7 @@ from __future__ import annotations
 from tidegauge.dashboards.boards.calls import INTENT, SERVICE, SLICES, TENANT, named
 from tidegauge.dashboards.panels import Board, Kind, Panel, Unit, bucket, within
 
-CALLS = f"FROM llm_calls WHERE {within('timestamp')} AND {SLICES}"
+CALLS = f"FROM llm_facts WHERE {within('timestamp')} AND {SLICES}"
 TOOLS = f"FROM llm_calls_1m WHERE kind = 'tool' AND {within('minute')} AND {SLICES}"
 RETRIEVALS = f"FROM llm_calls_1m WHERE kind = 'retrieval' AND {within('minute')} AND {SLICES}"
 FINISHES = f"{CALLS} AND kind = 'llm'"

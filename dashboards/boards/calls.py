@@ -13,7 +13,7 @@ VARIABLES = (SERVICE, MODEL, PROMPT_VERSION, TENANT, INTENT)
 
 CHOSEN = matching(*(each.name for each in VARIABLES))
 LLM_MINUTES = f"FROM llm_calls_1m WHERE kind = 'llm' AND {within('minute')} AND {CHOSEN}"
-LLM_CALLS = f"FROM llm_calls WHERE kind = 'llm' AND {within('timestamp')} AND {CHOSEN}"
+LLM_CALLS = f"FROM llm_facts WHERE kind = 'llm' AND {within('timestamp')} AND {CHOSEN}"
 SLICES = matching("service", "tenant", "intent")
 
 

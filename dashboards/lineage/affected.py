@@ -24,7 +24,7 @@ _WITHIN = "timestamp >= {start:DateTime64(6)} AND timestamp < {end:DateTime64(6)
 _PREDICTIONS = """SELECT 'prediction' AS kind, timestamp, prediction_id AS id, trace_id, span_id, service, model,
   version, slices['tenant'] AS tenant, session FROM predictions WHERE {within} AND {condition}"""
 _CALLS = """SELECT kind, timestamp, span_id AS id, trace_id, span_id, service, model, prompt_version AS version,
-  tenant, session FROM llm_calls WHERE {within} AND {condition}"""
+  tenant, session FROM llm_facts WHERE {within} AND {condition}"""
 _HOURS = """SELECT toStartOfHour(timestamp) AS hour, service, tenant, kind = 'prediction' AS predicted,
   count() AS records, uniqExact(trace_id) AS traces, min(timestamp) AS first, max(timestamp) AS last
 FROM ({records}) GROUP BY hour, service, tenant, predicted ORDER BY hour, service, tenant"""

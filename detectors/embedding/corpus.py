@@ -20,9 +20,9 @@ from tidegauge.store import Store
 
 OWN_COLUMNS = ("prompt_version", "prompt_name", "model", "tenant", "intent", "role", "provider")
 LONGEST = 8_192
-SERVICES = """SELECT DISTINCT service FROM llm_calls
+SERVICES = """SELECT DISTINCT service FROM llm_facts
 WHERE kind = 'llm' AND timestamp >= {since:DateTime64(6, 'UTC')} ORDER BY service"""
-FIRST = """SELECT count() AS n, min(timestamp) AS first FROM llm_calls
+FIRST = """SELECT count() AS n, min(timestamp) AS first FROM llm_facts
 WHERE service = {service:String} AND kind = 'llm' AND role != 'training'
 AND timestamp >= {since:DateTime64(6, 'UTC')} AND timestamp < {now:DateTime64(6, 'UTC')}"""
 WITHIN = "timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND role != 'training'"

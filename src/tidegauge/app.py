@@ -174,16 +174,18 @@ class Service:
 
     def _start_loops(self, manual: bool) -> None:
         settings = self.settings
-        self._loops.append(("rollups", settings.rollups.interval_s, self._cardinality()))
         if settings.detectors.enabled:
             self._loops.append(("detectors", settings.detectors.interval_s, self._detectors()))
         if settings.judges.enabled:
             self._loops.append(("judges", settings.judges.interval_s, self._judges()))
         if settings.alerting.enabled:
             self._loops.append(("alerting", settings.alerting.interval_s, self._alerting()))
-        if settings.reconcile.enabled and not manual:
+        if manual:
+            return  # what follows goes by the time of storing, which a replay does not move
+        self._loops.append(("rollups", settings.rollups.interval_s, self._cardinality()))
+        if settings.reconcile.enabled:
             self._loops.append(("reconcile", settings.reconcile.interval_s, self._reconciler()))
-        for name, interval_s, work in self._loops if not manual else ():
+        for name, interval_s, work in self._loops:
             self._closers.append(Periodic(name, interval_s, work, self.clock).close)
 
     def _start_telemetry(self, transport: Transport) -> None:

@@ -158,6 +158,13 @@ def test_in_pieces_the_same_bytes_are_refused(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.usefixtures("small_pieces")
+def test_in_pieces_a_field_of_the_number_zero_is_refused_as_in_one() -> None:
+    payload = traces(span(attributes=attributes({"key": "value" * 30}))).SerializeToString()
+    broken = b"\x02" + payload[1:]
+    assert (_outcome(count, broken), _outcome(count_records, broken)) == (None, None)
+
+
+@pytest.mark.usefixtures("small_pieces")
 def test_a_large_text_that_is_no_utf8_is_refused() -> None:
     payload = traces(span(attributes=attributes({"k": "x" * 500}))).SerializeToString()
     assert count_records(Signal.TRACES, payload) == 1

@@ -105,7 +105,7 @@ def test_a_receiver_that_refuses_everything_is_not_asked_for_ever(serve: Serve) 
         client.log_prediction("m", {}, prediction=1)
     assert client.flush(30)
     assert client.drops == {"refused by the receiver": 1_000}
-    assert sink.attempts < 80
+    assert sink.attempts < 500  # halving everything would be 1,999; each of the few requests costs at most 49
     client.shutdown()
 
 

@@ -28,7 +28,7 @@ COUNTS = {
     "predictions": "SELECT count() FROM predictions",
     "labels": "SELECT count() FROM labels",
     "spans": "SELECT count() FROM otel_traces",
-    "LLM calls": "SELECT count() FROM llm_calls WHERE kind = 'llm'",
+    "LLM calls": "SELECT count() FROM llm_facts WHERE kind = 'llm'",
     "feedback": "SELECT count() FROM feedback",
     "judge scores": "SELECT count() FROM scores",
     "drift findings": "SELECT count() FROM findings WHERE verdict = 'drift'",

@@ -13,7 +13,7 @@ CALLS = Source(
     "llm_calls",
     f"""(SELECT timestamp, {", ".join(_RAW_CALL)}, slices, versions, duration_s, time_to_first_token_s, cost_usd,
          input_tokens, output_tokens, cache_read_tokens, toUInt64(1) AS calls, toUInt64(error_type != '') AS errors,
-         toUInt64(refused) AS refusals, toUInt64(blocked) AS blocks FROM llm_calls)""",  # noqa: S608 - constants
+         toUInt64(refused) AS refusals, toUInt64(blocked) AS blocks FROM llm_facts)""",  # noqa: S608 - constants
     "timestamp",
     _RAW_CALL,
     {"slice": "slices", "version": "versions"},
