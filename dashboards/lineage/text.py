@@ -62,7 +62,11 @@ def _prediction(row: Mapping[str, Any]) -> Iterator[str]:
     ]
     facts += [("score", row["score"]), ("slices", slices), ("session", row["session"])]
     yield from _table([fact for fact in facts if fact[1] not in ("", None)])
-    yield from _table([("input", name, value) for name, value in inputs.items()])
+    yield from _table([("input", name, "missing" if _is_missing(value) else value) for name, value in inputs.items()])
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or value != value
 
 
 def _span(span: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -117,7 +117,7 @@ class Service:
         for migration in migrate(store, self.settings.clickhouse):
             log.info("applied migration %04d %s", migration.version, migration.name)
         for change in retain(store, self.settings.retention, self.settings.clickhouse.cluster):
-            log.info("retention of %s is now: %s", change.table, change.after or "for ever")
+            log.debug("retention of %s is now: %s", change.table, change.after or "for ever")
         return store
 
     def _open_transport(self) -> Transport:
