@@ -43,7 +43,7 @@ soak: $(VENV)/.dev  ## 80 % load with a fault each minute, and how memory grows;
 	PYTHONPATH=tests/kafka_broker $(BIN)/python tests/reliability/soak.py $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 
 types: $(VENV)/.dev  ## mypy --strict over the package, and over what stands beside it
 	$(BIN)/mypy

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from genai_calls import insert_calls
+
 from tidegauge.alerting import AlertLoop, Rule, State, check_rules, outcomes, replay
 from tidegauge.alerting.worker import Patience
 from tidegauge.clock import ReplayClock

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from genai_calls import insert_calls
+
 from tidegauge.errors import ConfigError
 from tidegauge.metrics import METRICS, Observation, observe, wilson
 from tidegauge.metrics.query import choose, statement

@@ -11,9 +11,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from drift_stream import day, one
+from genai_calls import insert_calls
 from numpy.typing import NDArray
 
-from genai_calls import insert_calls
 from tidegauge.config import Detectors, Reference, Watch
 from tidegauge.detectors.embedding import load_embedder
 from tidegauge.detectors.embedding.witness import grown_terms
