@@ -74,12 +74,12 @@ def create_topics(settings: Kafka) -> list[str]:
 
 
 def apply_topics(settings: Kafka) -> list[TopicChange]:
-    """Create the topics that do not exist yet, and give those that do the retention of ``settings``."""
+    """Create the topics that do not exist yet, and give those that do their retention of ``settings``."""
     admin = KafkaAdminClient(**connection(settings))
     try:
         created = _create_missing(admin, settings)
         older = sorted(_names(settings) - set(created))
-        altered = _alter(admin, older, _retention(settings))
+        altered = _alter(admin, {name: _retention(settings, name) for name in older})
         return [*(TopicChange(name, "created") for name in created), *altered]
     finally:
         admin.close()
@@ -89,9 +89,11 @@ def _names(settings: Kafka) -> set[str]:
     return {*map(str, Signal), settings.dead_letter_topic}
 
 
-def _retention(settings: Kafka) -> dict[str, str]:
+def _retention(settings: Kafka, topic: str) -> dict[str, str]:
+    dead = topic == settings.dead_letter_topic
+    hours = settings.dead_letter_retention_hours if dead else settings.retention_hours
     return {
-        "retention.ms": str(int(settings.retention_hours * 3_600_000)),
+        "retention.ms": str(int(hours * 3_600_000)),
         "retention.bytes": str(settings.retention_bytes),
     }
 
@@ -105,7 +107,7 @@ def _create(admin: KafkaAdminClient, name: str, settings: Kafka) -> bool:
     options = {
         "num_partitions": settings.partitions,
         "replication_factor": settings.replication_factor,
-        "configs": {"max.message.bytes": str(MAX_MESSAGE_BYTES), **_retention(settings)},
+        "configs": {"max.message.bytes": str(MAX_MESSAGE_BYTES), **_retention(settings, name)},
     }
     try:
         admin.create_topics({name: options}, wait_for_metadata=True)
@@ -114,13 +116,13 @@ def _create(admin: KafkaAdminClient, name: str, settings: Kafka) -> bool:
     return True
 
 
-def _alter(admin: KafkaAdminClient, names: list[str], wanted: dict[str, str]) -> list[TopicChange]:
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(wanted)) for name in names]
-    found = admin.describe_configs(resources, config_filter="all") if names else {}
+def _alter(admin: KafkaAdminClient, wanted: dict[str, dict[str, str]]) -> list[TopicChange]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(each)) for name, each in wanted.items()]
+    found = admin.describe_configs(resources, config_filter="all") if wanted else {}
     present = {name: configs for kind in found.values() for name, configs in kind.items()}
     changes = []
-    for name in names:
-        differing = {key: value for key, value in wanted.items() if str(present[name][key]["value"]) != value}
+    for name, configs in wanted.items():
+        differing = {key: value for key, value in configs.items() if str(present[name][key]["value"]) != value}
         if differing:
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, dict(differing))])
             told = (f"{key}: {present[name][key]['value']} -> {value}" for key, value in differing.items())

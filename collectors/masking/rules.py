@@ -44,6 +44,8 @@ class Rule:
         number: Shaped like a number, as identifiers are: not looked for in the values of identifiers.
         retry: After a match that ``take`` refuses, search on from its second byte. Only for bounded patterns.
         scan: Which of the databases the hint stands in: those together that are fast together.
+        run: All that is masked stands in one run of 11 bytes or more from space to underscore, so that the hint is
+            looked for in such runs alone; of what stands before a run it may ask for five bytes.
         plausible: Whether a hint's match that ends at a byte of the request may be one; cheaper than to open it.
     """
 
@@ -54,6 +56,7 @@ class Rule:
     number: bool = False
     retry: bool = False
     scan: int = 0
+    run: bool = False
     on: bool = True
     plausible: Callable[[bytes, int], bool] | None = None
 

@@ -8,39 +8,42 @@ from collections.abc import Sequence
 import hyperscan
 
 from tidegauge.collectors.masking.rules import Rule
+from tidegauge.collectors.masking.runs import excerpts
 
+SMALL = 2**14  # bytes that are searched sooner than looked over
 MAX_HITS = 50_000  # of one scan; beyond it each text is looked at by itself, so that memory stays bounded
 Hit = tuple[int, int]  # the place of a match's last byte; the rule's number
+
+
+class _TooMany(Exception):
+    """More than MAX_HITS."""
 
 
 class Scanner:
     """The compiled hints of ``rules``; thread-safe."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        numbers = sorted({rule.scan for rule in rules})
-        self._databases = [_compiled([(n, each) for n, each in enumerate(rules) if each.scan == k]) for k in numbers]
+        numbers = sorted({(rule.scan, rule.run) for rule in rules})
+        groups = [[(n, each) for n, each in enumerate(rules) if (each.scan, each.run) == key] for key in numbers]
+        self._databases = [_compiled(each) for each in groups]
+        self._in_runs = [run for _, run in numbers]
         self._plausible = {n: each.plausible for n, each in enumerate(rules) if each.plausible}
         self._own = threading.local()
 
     def hits(self, data: bytes) -> list[Hit] | None:
         """Where the hints match, in order; None where there are more than MAX_HITS matches."""
         found: list[Hit] = []
-        add = found.append
-
-        def note(rule: int, start: int, end: int, flags: int, context: object) -> bool | None:
-            add((end - 1, rule))
-            return len(found) > MAX_HITS or None
-
         try:
-            for database, scratch in zip(self._databases, self._scratch(), strict=True):
-                database.scan(data, match_event_handler=note, scratch=scratch)
-        except hyperscan.ScanTerminated:
+            for database, scratch, in_runs in zip(self._databases, self._scratch(), self._in_runs, strict=True):
+                if in_runs and len(data) > SMALL:
+                    _scan_runs(database, scratch, data, found)
+                else:
+                    _scan(database, scratch, data, found)
+        except (hyperscan.ScanTerminated, _TooMany):
             return None
         if self._plausible and found:
             found = [(at, n) for at, n in found if n not in self._plausible or self._plausible[n](data, at)]
-        if len(self._databases) > 1:
-            found.sort()
-        return found
+        return sorted(set(found))
 
     def rules(self, text: bytes) -> frozenset[int]:
         """The numbers of the rules that may find something in ``text``."""
@@ -59,6 +62,26 @@ class Scanner:
         if found is None:
             found = self._own.scratch = [hyperscan.Scratch(database) for database in self._databases]
         return found
+
+
+def _scan(database: hyperscan.Database, scratch: hyperscan.Scratch, data: bytes, found: list[Hit]) -> None:
+    """Add to ``found``. Raises hyperscan.ScanTerminated where that becomes too much."""
+
+    def note(rule: int, start: int, end: int, flags: int, context: object) -> bool | None:
+        found.append((end - 1, rule))
+        return len(found) > MAX_HITS or None
+
+    database.scan(data, match_event_handler=note, scratch=scratch)
+
+
+def _scan_runs(database: hyperscan.Database, scratch: hyperscan.Scratch, data: bytes, found: list[Hit]) -> None:
+    for each in excerpts(data):
+        here: list[Hit] = []
+        _scan(database, scratch, each.text, here)
+        if here:
+            found += zip(each.places([at for at, _ in here]), [rule for _, rule in here], strict=True)
+        if len(found) > MAX_HITS:
+            raise _TooMany
 
 
 def _compiled(rules: list[tuple[int, Rule]]) -> hyperscan.Database:

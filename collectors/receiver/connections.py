@@ -92,6 +92,11 @@ class _LimitedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._in_head, self._received = True, 0
         super().on_message_complete()
+        if self.cycle.response_complete and not self.pipeline:  # answered before all of it had come
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _most(self) -> int:
         """Bytes of one request; once it is answered the rest is read and thrown away, within the body's time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,13 @@ from typer.testing import CliRunner
 
 from tidegauge.cli import app
 from tidegauge.collectors.kafka import transport as transport_module
-from tidegauge.collectors.kafka.topics import connection, native
+from tidegauge.collectors.kafka.topics import (
+    MAX_MESSAGE_BYTES,
+    TopicChange,
+    apply_topics,
+    connection,
+    native,
+)
 from tidegauge.config import Kafka, load
 from tidegauge.errors import Backpressure
 from tidegauge.model import Export, Signal
@@ -208,18 +215,41 @@ def test_topics_get_the_chosen_partitions_and_retention_and_keep_up_with_it(
     assert {first[each] for each in Signal} == {"created"}
     assert create(partitions=3, retention_hours=5, retention_bytes=10**9) == {}
     changed = create(partitions=3, retention_hours=6.5, retention_bytes=10**9)
-    assert set(changed) == {*map(str, Signal), "tidegauge_dead_letters"}
+    assert set(changed) == {*map(str, Signal)}
     assert set(changed.values()) == {"retention.ms: 18000000 -> 23400000"}
 
+    configs = topic_configs(clean_kafka, Signal.TRACES)
+    assert (configs["retention.ms"], configs["retention.bytes"]) == ("23400000", "1000000000")
+    assert configs["max.message.bytes"] == str(MAX_MESSAGE_BYTES)
     admin = KafkaAdminClient(bootstrap_servers=clean_kafka.bootstrap)
     try:
-        wanted = ConfigResource(ConfigResourceType.TOPIC, Signal.TRACES, None)
-        [configs] = [each for kind in admin.describe_configs([wanted]).values() for each in kind.values()]
         [topic] = admin.describe_topics([str(Signal.TRACES)])
     finally:
         admin.close()
-    assert (configs["retention.ms"]["value"], configs["retention.bytes"]["value"]) == ("23400000", "1000000000")
     assert len(topic["partitions"]) == 3
+
+
+def test_dead_letters_are_kept_longer_than_the_records_and_as_long_as_is_said(clean_kafka: KafkaBroker) -> None:
+    topic = f"dead_{uuid.uuid4().hex}"
+    settings = Kafka(bootstrap_servers=(clean_kafka.bootstrap,), dead_letter_topic=topic, retention_hours=5)
+    apply_topics(settings)
+    by_default = topic_configs(clean_kafka, topic)["retention.ms"]
+    longer = apply_topics(settings.model_copy(update={"dead_letter_retention_hours": 1000}))
+    assert by_default == str(30 * 24 * 3_600_000)
+    assert longer == [TopicChange(topic, "retention.ms: 2592000000 -> 3600000000")]
+    assert topic_configs(clean_kafka, topic)["retention.ms"] == "3600000000"
+    assert topic_configs(clean_kafka, Signal.LOGS)["retention.ms"] == "18000000"
+
+
+def topic_configs(broker: KafkaBroker, topic: str) -> dict[str, str]:
+    """The settings of one topic, as the broker has them."""
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    try:
+        found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic, None)])
+    finally:
+        admin.close()
+    [configs] = [each for kind in found.values() for each in kind.values()]
+    return {name: str(each["value"]) for name, each in configs.items()}
 
 
 def test_both_kafka_clients_are_told_the_same_about_the_brokers(tmp_path: Path) -> None:

@@ -88,6 +88,24 @@ def test_an_idle_connection_is_closed_and_a_used_one_kept(receiving: Any, held: 
         assert (said, seconds < 3) == (b"", True)
 
 
+def test_a_connection_answered_before_its_body_had_come_is_kept_as_long_as_any_other(
+    receiving: Any, held: HeldTransport
+) -> None:
+    times = {"header_timeout_s": 0.3, "body_timeout_s": 5, "idle_timeout_s": 1.5}
+    with receiving(held, max_body_bytes=1000, **times) as pipeline, connected(pipeline) as client:
+        client.sendall(HEAD + b"content-length: 1200\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"smaller batches"):
+            answer += client.recv(4096)
+        client.sendall(bytes(1200))
+        time.sleep(0.7)
+        client.sendall(HEAD + b"content-length: 0\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        said, seconds = end_of(client)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert (said, 1 < seconds < 5) == (b"", True)
+
+
 def test_empty_lines_between_requests_keep_no_connection_open(receiving: Any, held: HeldTransport) -> None:
     with receiving(held, **QUICK) as pipeline, connected(pipeline) as client:
         client.sendall(HEAD + b"content-length: 0\r\n\r\n")
