@@ -18,7 +18,7 @@ UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TEST_FOLDERS = $(filter-out tests/kafka_broker tests/calls,$(shell find tests -mindepth 2 -name '*.py' | cut -d/ -f1,2 | sort -u))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test reliability soak lint types wheel kafka kafka-stop bench clean
+.PHONY: help venv demo test reliability soak lint types wheel kafka kafka-stop collector bench clean
 
 help:  ## list these targets
 	@echo "make TARGET [ARGS='...']   with $(or $(PYTHON),no Python of 3.11 or newer found)"
@@ -61,6 +61,9 @@ kafka: $(VENV)/.dev  ## start a Kafka broker on this machine and print its addre
 
 kafka-stop: $(VENV)/.dev  ## stop it
 	@$(BROKER) stop
+
+collector:  ## build the official OpenTelemetry Collector into .collector, for tests and benchmarks beside it; needs Go
+	@benchmarks/official_collector/build.sh
 
 bench: $(VENV)/.dev  ## the measurements behind every published number
 	@for each in $(wildcard benchmarks/*.py); do echo "== $$each"; $(BIN)/python "$$each" $(ARGS) || exit 1; done

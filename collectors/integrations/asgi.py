@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from tidegauge.collectors.integrations import route
 from tidegauge.collectors.sdk import records
 from tidegauge.collectors.sdk.client import Client
 from tidegauge.collectors.sdk.process import EXIT_S
@@ -141,9 +142,9 @@ class _Exchange:
     def finish(self) -> None:
         """Write down what passed; the span ends when the response did, not with the tasks after it."""
         step, began = self._step, self._step.span.start_time
-        if route := getattr(self._scope.get("route"), "path", ""):
-            step.set("http.route", route)
-            step.span.update_name(f"{self._scope.get('method', '')} {route}")
+        if template := self._client.harmless("middleware: route", lambda: route.template(self._scope), ""):
+            step.set("http.route", template)
+            step.span.update_name(f"{self._scope.get('method', '')} {template}")
         if self._status:
             step.set("http.response.status_code", self._status)
             step.set("http.response.body.size", self._bytes)

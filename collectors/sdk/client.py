@@ -51,7 +51,7 @@ class Client(Tracing):
         self._off = not isinstance(settings, ConfigError) and settings.disabled
         self._origin = otlp.origin(self.resource, "tidegauge", __version__)
         self._origins: dict[tuple[str, str], otlp.Origin] = {}  # of other instrumentations' scopes
-        self._sender = Sender(lambda: _connect(settings), on_full=on_full)
+        self._sender = Sender(lambda: _connect(settings), on_full=on_full, origin=self._origin)
         self._provider = Provider(clock, self._foreign)
         self._shared = False
 

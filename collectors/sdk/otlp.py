@@ -22,7 +22,7 @@ _double = struct.Struct("<d").pack
 _fixed64 = struct.Struct("<Q").pack
 
 SPAN_ATTRIBUTE, LOG_ATTRIBUTE = b"\x4a", b"\x32"  # Span.attributes = 9, LogRecord.attributes = 6
-RECORD = b"\x12"  # ScopeSpans.spans = 2, ScopeLogs.log_records = 2
+RECORD = b"\x12"  # ScopeSpans.spans = 2, ScopeLogs.log_records = 2, ScopeMetrics.metrics = 2
 
 
 class Origin(NamedTuple):
@@ -174,7 +174,7 @@ def log_record(time_ns: int, event_name: str, named: Mapping[str, Any], trace_id
 
 
 def request(records: Mapping[Origin, Sequence[bytes]]) -> bytes:
-    """A serialized Export{Trace,Logs}ServiceRequest of records by where they come from."""
+    """A serialized Export{Trace,Logs,Metrics}ServiceRequest of records by where they come from."""
     return b"".join([_from_one(each, records[each]) for each in records])
 
 

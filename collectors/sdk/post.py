@@ -47,6 +47,7 @@ class Lane(StrEnum):
 
     TRACES = "traces"
     LOGS = "logs"
+    METRICS = "metrics"
     FRAMES = "frames"
 
 
@@ -54,6 +55,7 @@ CONTENT_TYPES = {Lane.FRAMES: "application/vnd.apache.arrow.stream"}
 METHODS = {
     Lane.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
     Lane.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    Lane.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
 }
 
 

@@ -15,10 +15,12 @@ from typing import Literal
 
 from opentelemetry import context
 
+from tidegauge.clock import SystemClock
 from tidegauge.collectors.sdk import otlp, process
 from tidegauge.collectors.sdk.drops import Drops
 from tidegauge.collectors.sdk.post import Answer, Lane, Later, Post, Refused, Taken
 from tidegauge.collectors.sdk.queue import Entry, Queue, payload_of
+from tidegauge.collectors.sdk.report import DROPPED, REJECTED, Report
 from tidegauge.collectors.sdk.retry import Backoff
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ LINGER_S = 0.2  # what is logged within it shares a request
 MAX_QUEUED_BYTES = 64 * 2**20
 GIVE_UP_AFTER_S = 900.0  # a request that is put off for so long holds up the rest no more
 ATTEMPTS_AT_PARTS = 24  # after a refusal, to find the one record that is at fault
+REPORT_EVERY_S = 10.0
 
 FULL = "queue full"
 SHUT_DOWN = "client shut down"
@@ -45,6 +48,8 @@ class Sender:
         on_full: ``drop`` and count a record that finds no room, or let its caller ``wait``.
         give_up_after_s: A request is tried again for so long.
         linger_s: How long the first of several records waits for others.
+        origin: Whose records they are; with it the receiver is told what was dropped and rejected, after a request
+            that it took.
     """
 
     def __init__(
@@ -55,8 +60,9 @@ class Sender:
         on_full: Literal["drop", "wait"] = "drop",
         give_up_after_s: float = GIVE_UP_AFTER_S,
         linger_s: float = LINGER_S,
+        origin: otlp.Origin | None = None,
     ) -> None:
-        self._connect, self._limits = connect, (max_bytes, on_full)
+        self._connect, self._limits, self._origin = connect, (max_bytes, on_full), origin
         self._give_up_after_s, self._linger_s = give_up_after_s, linger_s
         self.begin()
         process.watch(self)
@@ -70,6 +76,8 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._closing_at: float | None = None
         self._refusal = REFUSED
+        self._report = Report(self._origin, SystemClock()) if self._origin else None
+        self._report_at, self._reached = 0.0, False
         self.sent = 0
 
     @property
@@ -145,6 +153,9 @@ class Sender:
                 if taken := queue.head(lane):
                     self._deliver(post, lane, taken)
                     queue.settle(lane, taken)
+            if time.monotonic() >= self._report_at:
+                self._tell(post)
+        self._tell(post)
         post.close()
 
     def _deliver(self, post: Post, lane: Lane, taken: Sequence[Entry]) -> None:
@@ -168,14 +179,25 @@ class Sender:
         else:
             self.drop(records, GIVEN_UP if self._closing_at is None else EXITED, answer.reason)
 
+    def _tell(self, post: Post) -> None:
+        """Say what was dropped and rejected to a receiver that takes requests; put off, it is said the next time."""
+        if self._report is None or not self._reached:
+            return
+        for _ in range(2):  # what was put off goes first, as it was
+            request = self._report.request({DROPPED: self.drops, REJECTED: self.rejects})
+            if not request:
+                return
+            self._report_at = time.monotonic() + REPORT_EVERY_S
+            if isinstance(_once(post, Lane.METRICS, request), Later):
+                return
+            self._report.settled()
+
     def _attempt(self, post: Post, lane: Lane, payload: bytes) -> Answer:
         """Try until it is taken, refused, or out of time."""
         begun = time.monotonic()
         while True:
-            try:
-                answer = post(lane, payload)
-            except Exception as error:  # noqa: BLE001 - the loop's edge: one bad request must not end the thread
-                answer = Refused(f"{type(error).__name__}: {error}")
+            answer = _once(post, lane, payload)
+            self._reached = isinstance(answer, Taken)
             if not isinstance(answer, Later):
                 self._backoff.reset()
                 return answer
@@ -187,6 +209,13 @@ class Sender:
     def _out_of_time(self, begun: float, wait_s: float) -> bool:
         until = begun + self._give_up_after_s if self._closing_at is None else self._closing_at
         return time.monotonic() + wait_s > until
+
+
+def _once(post: Post, lane: Lane, payload: bytes) -> Answer:
+    try:
+        return post(lane, payload)
+    except Exception as error:  # noqa: BLE001 - the loop's edge: one bad request must not end the thread
+        return Refused(f"{type(error).__name__}: {error}")
 
 
 class _Nowhere:

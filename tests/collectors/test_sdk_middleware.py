@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException
 from pydantic import BaseModel
 from sdk_sink import Sink, attributes
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Host, Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
@@ -309,6 +309,82 @@ def test_what_is_queued_is_delivered_before_the_server_hears_that_the_applicatio
         assert sink.spans() == []
         sink.released.set()
     assert len(sink.spans()) == 1
+
+
+async def shows(one: str) -> str:
+    return one
+
+
+def nested(**options: Any) -> Any:
+    """Starlette and FastAPI in each other, by mounts, hosts and included routers, parameters on the way."""
+    included, sub, inner, app = APIRouter(prefix="/shop/{shop}"), FastAPI(), FastAPI(), Starlette()
+    included.get("/items/{one}")(shows)
+    included.get("/files/{one:path}")(shows)
+    sub.include_router(included, prefix="/v1")
+    sub.get("/{one}")(shows)
+    sub.mount("/inner/{tenant}", inner)
+    inner.get("/last/{one}")(shows)
+    app.router.routes += [
+        Mount("/first/{shop}", routes=[Route("/shop/{shop}", plain), Mount("/second", routes=[Route("/", plain)])]),
+        Mount("/numbers/{number:int}", routes=[Route("/x/{name}", plain)]),
+        Mount("/api", app=sub),
+        Mount("/raw", app=PlainTextResponse("anything")),
+        Host("{region}.example.com", app=sub),
+    ]
+    app.add_middleware(tidegauge.Middleware)
+    return TestClient(app, **options)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/first/maria/shop/first", "/first/{shop}/shop/{shop}"),
+        ("/first/maria/second/", "/first/{shop}/second/"),
+        ("/numbers/007/x/maria", "/numbers/{number:int}/x/{name}"),
+        ("/api/maria", "/api/{one}"),
+        ("/api/v1/shop/maria/items/shop", "/api/v1/shop/{shop}/items/{one}"),
+        ("/api/v1/shop/maria/files/a/b", "/api/shop/{shop}/files/{one:path}"),  # where the prefix ends cannot be told
+        ("/api/inner/maria/last/1", "/api/inner/{tenant}/last/{one}"),
+        ("/raw/maria", "/raw"),
+        ("/first/maria/nothing", "/first/{shop}"),
+        ("/nothing/maria", None),
+    ],
+)
+def test_the_route_has_what_stands_before_it_and_no_value_of_a_parameter(
+    client: tidegauge.Client, sink: Sink, path: str, route: str | None
+) -> None:
+    nested().get(path)
+    nested(root_path="/behind/proxy").get(f"/behind/proxy{path}")
+    bare, proxied = spans(client, sink)
+    assert (bare[1].get("http.route"), bare[0].name) == (route, f"GET {route}" if route else "GET")
+    assert proxied[1].get("http.route") == (f"/behind/proxy{route}" if route else None)
+    assert b"maria" not in bare[0].SerializeToString() + proxied[0].SerializeToString()
+
+
+def test_a_route_of_a_host_with_a_parameter_is_the_application_s(client: tidegauge.Client, sink: Sink) -> None:
+    nested().get("/maria", headers={"host": "eu.example.com"})
+    [(_, found)] = spans(client, sink)
+    assert found["http.route"] == "/{one}"
+
+
+@pytest.mark.parametrize("root_path", ["/", ""])
+def test_an_application_at_the_root_has_nothing_before_its_routes(
+    client: tidegauge.Client, sink: Sink, root_path: str
+) -> None:
+    app = Starlette(routes=ROUTES)
+    app.add_middleware(tidegauge.Middleware)
+    TestClient(app, root_path=root_path).get("/plain/maria")
+    [(_, found)] = spans(client, sink)
+    assert found["http.route"] == "/plain/{name}"
+
+
+def test_a_middleware_inside_a_mount_records_the_whole_route(client: tidegauge.Client, sink: Sink) -> None:
+    sub = Starlette(routes=[Route("/plain/{name}", plain)])
+    sub.add_middleware(tidegauge.Middleware)
+    TestClient(Starlette(routes=[Mount("/tenants/{tenant}", app=sub)])).get("/tenants/maria/plain/x")
+    [(span, found)] = spans(client, sink)
+    assert found["http.route"] == "/tenants/{tenant}/plain/{name}"
+    assert b"maria" not in span.SerializeToString()
 
 
 class Applicant(BaseModel):

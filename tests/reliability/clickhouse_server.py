@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 OWN = {
     *("query", "database", "session_id", "query_id", "compress", "decompress", "client_protocol_version", "role"),
     *("wait_end_of_query", "send_progress_in_http_headers", "http_headers_progress_interval_ms"),
-    "enable_http_compression",
+    *("enable_http_compression", "default_format"),
 }
 INSERT = re.compile(r"^\s*INSERT\s+INTO\s+(.*?)\s+FORMAT\s+(\w+)\s*$", re.IGNORECASE | re.DOTALL)
 FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 CODE = re.compile(r"Code: (\d+)")
 RECORDS = ("otlp_", "frames", "predictions", "labels")
+GREETING = "SELECT displayName(), version(), revision(), timezone()"  # how ClickHouse's Go client begins
 
 
 @dataclass
@@ -73,8 +74,16 @@ class Engine:
         self._open: Callable[[], Any] = functools.partial(chdb.connect, str(folder))
         self._root = self._open()
 
-    def run(self, sql: str, body: bytes, database: str, settings: dict[str, str], params: dict[str, str]) -> bytes:
-        """One statement; raises RuntimeError with ClickHouse's own text."""
+    def run(
+        self,
+        sql: str,
+        body: bytes,
+        database: str,
+        settings: dict[str, str],
+        params: dict[str, str],
+        shape: str = "TabSeparated",
+    ) -> bytes:
+        """One statement, answered in ``shape`` unless it names another; raises RuntimeError with ClickHouse's text."""
         with self._handle() as handle:
             if database:
                 handle.query(f"USE {database}")
@@ -82,8 +91,8 @@ class Engine:
                 handle.query(f"SET {name} = '{_escaped(value)}'")
             if found := INSERT.match(sql):
                 return self._insert(handle, found[1], found[2], body)
-            shape = FORMAT.search(sql)
-            answer = handle.query(sql, shape[1] if shape else "TabSeparated", params=params)
+            named = FORMAT.search(sql)
+            answer = handle.query(sql, named[1] if named else shape, params=params)
             return bytes(answer.bytes() or b"")
 
     def _insert(self, handle: Any, into: str, shape: str, body: bytes) -> bytes:
@@ -145,7 +154,10 @@ class Handler(BaseHTTPRequestHandler):
     def _run(self, sql: str, body: bytes, given: dict[str, str]) -> bytes:
         params = {name[6:]: value for name, value in given.items() if name.startswith("param_")}
         settings = {name: value for name, value in given.items() if name not in OWN and not name.startswith("param_")}
-        return self.engine.run(sql, body, given.get("database", ""), settings, params)
+        shape = given.get("default_format", "TabSeparated")
+        if sql == GREETING:
+            return _greeted(self.engine.run("SELECT version()", b"", "", {}, {}).decode().strip())
+        return self.engine.run(sql, body, given.get("database", ""), settings, params, shape)
 
     def _suffer(self, sql: str, body: bytes) -> bool:
         """Apply the fault; True when the answer is to be lost."""
@@ -182,6 +194,25 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a test reads the other processes' logs."""
+
+
+def _greeted(version: str) -> bytes:
+    """A block of Native with the header that newer revisions have; it says that all others are of revision 0, without.
+
+    That is how the embedded engine writes them.
+    """
+
+    def text(written: str) -> bytes:
+        return bytes([len(written)]) + written.encode()
+
+    columns = {
+        "displayName()": ("String", text("test")),
+        "version()": ("String", text(version)),
+        "revision()": ("UInt32", bytes(4)),
+        "timezone()": ("String", text("UTC")),
+    }
+    header = b"\x01\x00\x02\xff\xff\xff\xff\x00" + bytes([len(columns), 1])
+    return header + b"".join(text(name) + text(kind) + b"\x00" + value for name, (kind, value) in columns.items())
 
 
 def _statement(query: str, body: bytes) -> tuple[str, bytes]:
