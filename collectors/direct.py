@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from tidegauge import instruments
+from tidegauge.collectors.otlp import repeated_bytes
 from tidegauge.collectors.schema.otlp import insert_exports
 from tidegauge.config import Direct
 from tidegauge.errors import Backpressure, InvalidPayload, StoreError
@@ -106,6 +107,8 @@ class DirectTransport:
     def _try(self, signal: Signal, exports: list[Export]) -> Exception | None:
         try:
             with instruments.INSERT_SECONDS.labels(signal.name.lower()).time():
+                for each in exports:
+                    repeated_bytes(signal, each.payload, each.records)
                 token = f"{self.token}:{next(self._inserts)}"
                 insert_exports(self._store, signal, [each.payload for each in exports], token)
         except InvalidPayload as error:

@@ -36,6 +36,9 @@ CONTAINERS = {
     Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
 }
 
+ORDINARY = 2**24  # bytes of a request times its rows
+MOST_REPEATED = 2**29
+
 
 def parse(signal: Signal, payload: bytes) -> Message:
     """Decode one request. Raises InvalidPayload when the bytes are not what ``signal`` says."""
@@ -54,6 +57,61 @@ def count(signal: Signal, payload: bytes) -> int:
     resources, scopes, records = CONTAINERS[signal]
     request: Any = parse(signal, payload)
     return sum(len(getattr(scope, records)) for each in getattr(request, resources) for scope in getattr(each, scopes))
+
+
+def repeated_bytes(signal: Signal, payload: bytes, records: int) -> int:
+    """Bytes that resources and scopes become when each row has its own copy of them, as in ``otel_*`` tables.
+
+    0 where they cannot be many: that is told without decoding anything.
+
+    Raises:
+        InvalidPayload: they are more than ``MOST_REPEATED``: a request of a few megabytes could else become terabytes.
+    """
+    rows = len(payload) if signal is Signal.METRICS else records  # points of a metric have no count of their own
+    if signal is Signal.FRAMES or len(payload) * rows < ORDINARY:
+        return 0
+    found = _repeated_points(payload) if signal is Signal.METRICS else _repeated(signal, payload)
+    if found > MOST_REPEATED:
+        raise InvalidPayload(
+            f"its resource and scope attributes, repeated for each of its records, are {found:,} bytes and at most "
+            f"{MOST_REPEATED:,} are taken: send fewer records in one request, or shorter resource attributes"
+        )
+    return found
+
+
+def _repeated(signal: Signal, payload: bytes) -> int:
+    try:
+        request: Any = _outline().FromString(payload)
+    except DecodeError as error:
+        raise InvalidPayload(f"not a protobuf {REQUESTS[signal].__name__}: {error}") from error
+    return sum(
+        (len(resource.resource) + len(scope.scope)) * len(scope.records)
+        for resource in request.resources
+        for scope in resource.scopes
+    )
+
+
+def _repeated_points(payload: bytes) -> int:
+    request: Any = parse(Signal.METRICS, payload)
+    return sum(
+        (_common(resource, resource.resource) + _common(scope, scope.scope) + _named(metric)) * _points(metric)
+        for resource in request.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )
+
+
+def _common(container: Any, of: Any) -> int:
+    return len(container.schema_url) + int(of.ByteSize())
+
+
+def _named(metric: Any) -> int:
+    return len(metric.name) + len(metric.description) + len(metric.unit)
+
+
+def _points(metric: Any) -> int:
+    kind = metric.WhichOneof("data")
+    return len(getattr(metric, kind).data_points) if kind else 0
 
 
 def normalise(signal: Signal, payload: bytes) -> bytes:
@@ -102,6 +160,22 @@ def _at(request: Any, place: str) -> AnyValue:
         request = getattr(request, name)[int(number)] if number else getattr(request, name)
     found: AnyValue = request
     return found
+
+
+@cache
+def _outline() -> type[Message]:
+    """A request's containers alone: resources, scopes and records are bytes. Traces and logs have the same numbers."""
+    file = FileDescriptorProto(name="outline.proto", package="tidegauge.outline", syntax="proto3")
+    scope, resource, request = (file.message_type.add(name=name) for name in ("Scope", "Resource", "Request"))
+    text, many, message = FieldDescriptorProto.TYPE_BYTES, FieldDescriptorProto.LABEL_REPEATED, ".tidegauge.outline."
+    scope.field.add(name="scope", number=1, type=text)
+    scope.field.add(name="records", number=2, type=text, label=many)
+    resource.field.add(name="resource", number=1, type=text)
+    resource.field.add(name="scopes", number=2, label=many, type_name=f"{message}Scope")
+    request.field.add(name="resources", number=1, label=many, type_name=f"{message}Resource")
+    pool = DescriptorPool()
+    pool.Add(file)
+    return GetMessageClass(pool.FindMessageTypeByName("tidegauge.outline.Request"))
 
 
 @cache

@@ -10,12 +10,14 @@ from kafka import TopicPartition
 
 from tidegauge.collectors.kafka.plan import Plan
 from tidegauge.collectors.kafka.transport import RECORDS
-from tidegauge.collectors.otlp import count, parse
+from tidegauge.collectors.otlp import count, parse, repeated_bytes
 from tidegauge.config import Kafka
 from tidegauge.errors import InvalidPayload
 from tidegauge.model import Signal
 
 DIGEST_BYTES = 16
+REPETITION = 8  # bytes of repeated resources that a batch takes for each byte of its limit: memory to insert it
+MOST_PATIENCE = 5.0  # times flush_after_s, that a batch may wait while the sink is behind
 REDRIVEN = "tidegauge.redriven"  # header: where the dead letter that this was made of had come from
 Headers = tuple[tuple[str, bytes], ...]
 Mask = Callable[[Signal, bytes], bytes]
@@ -32,6 +34,7 @@ class Message:
         time_ms: When it was appended (or made, as the topic has it), in milliseconds since 1970.
         foreign: No receiver of ours has checked and masked it.
         redriven: It is a dead letter that was sent again.
+        weight: Bytes, or more where resources are repeated so much that they fill a batch.
     """
 
     offset: int
@@ -45,6 +48,7 @@ class Message:
     foreign: bool = True
     redriven: bool = False
     headers: Headers = ()
+    weight: int = 0
 
 
 def message(signal: Signal, record: Any, mask: Mask | None = None) -> Message:
@@ -70,7 +74,11 @@ def message(signal: Signal, record: Any, mask: Mask | None = None) -> Message:
         rows = data_points(payload) if signal is Signal.METRICS else records
     except InvalidPayload as error:
         return Message(record.offset, payload, 0, 0, str(error), "undecodable", **given)
-    return Message(record.offset, payload, records, rows, **given)
+    try:
+        weight = max(len(payload), repeated_bytes(signal, payload, records) // REPETITION)
+    except InvalidPayload as error:
+        return Message(record.offset, payload, records, rows, str(error), "refused", **given)
+    return Message(record.offset, payload, records, rows, weight=weight, **given)
 
 
 def data_points(payload: bytes) -> int:
@@ -146,7 +154,7 @@ class Batch:
         (self.repeats if repeated else self.messages).append(each)
         self.end = each.offset + 1
         self.records += 0 if repeated else each.records
-        self.size += len(each.payload)
+        self.size += max(len(each.payload), each.weight)
 
     def full(self, settings: Kafka) -> bool:
         """Whether the batch takes no more records."""
@@ -154,12 +162,17 @@ class Batch:
             return self.end >= self.planned_end
         return self.records >= settings.max_batch_records or self.size >= settings.max_batch_bytes
 
-    def due(self, settings: Kafka, now: float) -> bool:
-        """Whether it is time to insert."""
+    def due(self, settings: Kafka, now: float, busy_s: float = 0.0) -> bool:
+        """Whether it is time to insert.
+
+        Args:
+            busy_s: How long the last inserts took. A sink that needs more than ``flush_after_s`` for them is behind:
+                its batches then fill for as long, to a limit, because each insert costs the same whatever is in it.
+        """
         if self.planned_end is not None:
             return self.full(settings)
-        waited = now - self.opened >= settings.flush_after_s
-        return self.end > self.start and (self.full(settings) or waited)
+        patience = settings.flush_after_s * min(MOST_PATIENCE, max(1.0, busy_s / settings.flush_after_s))
+        return self.end > self.start and (self.full(settings) or now - self.opened >= patience)
 
 
 def prefix(partition: TopicPartition, first: int) -> str:

@@ -97,6 +97,7 @@ class Sink:
         self._seen: dict[TopicPartition, Seen] = {}
         self._poison_run: dict[TopicPartition, int] = {}
         self._generation: int | None = None
+        self._busy_s = 0.0
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -131,9 +132,11 @@ class Sink:
             return
         for partition, records in fetched.items():
             self._take(partition, records)
-        for batch in list(self._batches.values()):
-            if batch.due(self._settings, time.monotonic()):
-                self._write(batch)
+        begun = time.monotonic()  # what falls due while another is written is filled by one more fetch before its turn
+        due = [each for each in self._batches.values() if each.due(self._settings, begun, self._busy_s)]
+        for batch in due:
+            self._write(batch)
+        self._busy_s = time.monotonic() - begun if due else self._busy_s
         self._keep_within_bounds()
         self._progress.report(self._batches)
 

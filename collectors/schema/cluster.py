@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-EVERYWHERE = frozenset({"schema_migrations", "capped_values"})
+EVERYWHERE = frozenset({"schema_migrations", "alert_lease", "capped_values"})
 TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) (\(.*\)) ENGINE = (\w+)(\([^()]*\))?(.*)", re.DOTALL)
 ORDER = re.compile(r"ORDER BY (\(.*\)|\w+)\s+SETTINGS", re.DOTALL)
 VIEW = re.compile(r"CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+) TO (\w+) AS\b(.*)", re.DOTALL)

@@ -21,14 +21,39 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "predictions": ("predictions",),
         "truth": ("labels", "feedback", "outcomes"),
         "scores": ("scores", "judge_samples", "review_queue"),
-        "rollups": ("llm_calls_1m", "predictions_1h", "feature_kinds", "ingest_1m", "ingest_delay_1m"),
-        "findings": ("findings", "alert_events", "alert_deliveries"),
+        "rollups": (
+            "llm_calls_1m",
+            "predictions_1h",
+            "feature_kinds",
+            "ingest_1m",
+            "ingest_delay_1m",
+            "sketches",
+            "sketch_buckets",
+        ),
+        "findings": (
+            "findings",
+            "performance",
+            "sequential_state",
+            "alert_events",
+            "alert_deliveries",
+            "alert_decisions",
+            "alert_lease",
+        ),
         "ledger": ("ingest_ledger", "ingest_rows", "reconciliation"),
     }
 )
 """Setting to tables."""
 FOR_EVER = frozenset(
-    {"schema_migrations", "capped_values", "reference_profiles", "deployments", "loaded_frames", "silences"}
+    {
+        "schema_migrations",
+        "capped_values",
+        "reference_profiles",
+        "deployments",
+        "loaded_frames",
+        "silences",
+        "sketch_binnings",
+        "alert_responses",
+    }
 )
 """Few rows, which later ones do not replace."""
 TTL = re.compile(r" TTL (.+?) SETTINGS ")
