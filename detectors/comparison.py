@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from math import sqrt
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -68,24 +68,24 @@ def compare_numeric(
     In a slice Wasserstein follows KS, so that its cost is paid only where something moved.
     """
     counts = reference.counts, current.counts
-    evidence = partial(_evidence, lambda: numeric_labels(bins), *counts)
+    evidence = partial(shares_of, lambda: numeric_labels(bins), *counts)
     moved: Compute = partial(_wasserstein, reference, current)
     followers: tuple[tuple[str, Compute], ...] = (("wasserstein", moved),)
     ranks = _too_few("ks", reference, current) or ks(reference.ordered, current.ordered, reference_sorted=True)
     return [
-        Hypothesis(feature, part, "psi", psi(*counts), _binned(*counts), evidence),
+        Hypothesis(feature, part, "psi", psi(*counts), divergences(*counts), evidence),
         Hypothesis(feature, part, "ks", ranks, () if part == ALL else followers),
         *([Hypothesis(feature, part, "wasserstein", moved())] if part == ALL else []),
         *compare_missing(feature, part, reference, current),
-        *_compare_non_finite(feature, part, reference, current),
+        *compare_non_finite(feature, part, reference, current),
     ]
 
 
 def compare_categorical(feature: str, part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
     """Distribution over the frequent categories, categories never seen before, missing values."""
     counts = _counts(reference, current)
-    evidence = partial(_evidence, lambda: reference.bins.labels, *counts)
-    followers: tuple[tuple[str, Compute], ...] = (("psi", partial(psi, *counts)), *_binned(*counts))
+    evidence = partial(shares_of, lambda: reference.bins.labels, *counts)
+    followers: tuple[tuple[str, Compute], ...] = (("psi", partial(psi, *counts)), *divergences(*counts))
     return [
         Hypothesis(feature, part, "chi_squared", chi_squared(*counts), followers, evidence),
         Hypothesis(feature, part, "new_categories", _new_categories(part, reference, current)),
@@ -93,9 +93,30 @@ def compare_categorical(feature: str, part: Slice, reference: CategoryPart, curr
     ]
 
 
-def compare_missing(
-    feature: str, part: Slice, reference: NumericPart | CategoryPart, current: NumericPart | CategoryPart
-) -> list[Hypothesis]:
+class Counted(Protocol):
+    """The rows of one feature in one part of the traffic."""
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        ...
+
+    @property
+    def missing(self) -> int:
+        """Those without a value."""
+        ...
+
+
+class CountedNumbers(Counted, Protocol):
+    """Those of a numeric feature."""
+
+    @property
+    def non_finite(self) -> int:
+        """Those with an infinity."""
+        ...
+
+
+def compare_missing(feature: str, part: Slice, reference: Counted, current: Counted) -> list[Hypothesis]:
     """The share of missing values; in a slice only where there are any at all, because else nothing can be found."""
     if part != ALL and not reference.missing + current.missing:
         return []
@@ -150,7 +171,8 @@ def numeric_labels(bins: NumericBins) -> list[str]:
     return [f"< {edges[0]}", *between, f">= {edges[-1]}"]
 
 
-def _binned(reference: IntArray, current: IntArray) -> tuple[tuple[str, Compute], ...]:
+def divergences(reference: IntArray, current: IntArray) -> tuple[tuple[str, Compute], ...]:
+    """What follows PSI: the same in other units."""
     return (("kl", partial(kl, reference, current)), ("jensen_shannon", partial(jensen_shannon, reference, current)))
 
 
@@ -169,14 +191,18 @@ def _too_few(method: str, reference: NumericPart, current: NumericPart) -> Undet
     return Undetermined(method, f"fewer than {LEAST_VALUES} values", *sizes) if min(sizes) < LEAST_VALUES else None
 
 
-def _compare_non_finite(feature: str, part: Slice, reference: NumericPart, current: NumericPart) -> list[Hypothesis]:
+def compare_non_finite(
+    feature: str, part: Slice, reference: CountedNumbers, current: CountedNumbers
+) -> list[Hypothesis]:
+    """The share of infinities, where there are any."""
     if not reference.non_finite + current.non_finite:
         return []
     outcome = non_finite_share(reference.non_finite, reference.rows, current.non_finite, current.rows)
     return [Hypothesis(feature, part, "non_finite", outcome)]
 
 
-def _evidence(labels: Callable[[], Sequence[str]], reference: IntArray, current: IntArray) -> str:
+def shares_of(labels: Callable[[], Sequence[str]], reference: IntArray, current: IntArray) -> str:
+    """The evidence for a finding: the shares of the cells on both sides, as JSON."""
     return json.dumps({"labels": list(labels()), "reference": _shares(reference), "current": _shares(current)})
 
 

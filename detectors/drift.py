@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,23 +13,27 @@ from tidegauge.config import Watch
 from tidegauge.detectors.comparison import about_categorical, about_numeric
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.profile import Profile
+from tidegauge.detectors.sketches.profile import SketchProfile
 from tidegauge.detectors.statistics import Undetermined, volume
 from tidegauge.detectors.traffic import OUTPUTS
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice, Window
 
+Side: TypeAlias = Profile | SketchProfile
+"""A reference or a window, as rows or as counts; both sides of a comparison are of one sort."""
 LEAST_ROWS = 50
 """Of a slice, on both sides: below that no effect worth a finding can be told from chance."""
 HISTORY_WINDOWS, HISTORY_DAYS, FEWEST_WINDOWS = 28, 28, 8
 
 
 def dimensions_of(watch: Watch) -> tuple[str, ...]:
-    """The declared dimensions, and always the version.
+    """The declared dimensions, and the version, unless it is what is compared.
 
     >>> dimensions_of(Watch(slices=("carrier",)))
     ('version', 'carrier')
     """
-    return tuple(dict.fromkeys(("version", *watch.slices)))
+    version = () if watch.reference.kind == "previous_version" else ("version",)
+    return tuple(dict.fromkeys((*version, *watch.slices)))
 
 
 def history(window: Window) -> int:
@@ -51,7 +56,7 @@ def untested(reason: str, reference: int, current: int, part: Slice = ALL) -> Cl
 class Parts:
     """The parts of the traffic that can be tested, and why the others cannot."""
 
-    def __init__(self, reference: Profile, current: Profile, most: int) -> None:
+    def __init__(self, reference: Side, current: Side, most: int) -> None:
         self._reference, self._current = reference.traffic, current.traffic
         self.tested: list[Slice] = [ALL]
         self.untested: list[Claim] = []
@@ -81,24 +86,23 @@ class Parts:
             self.tested.append(part)
 
 
-def hypotheses(reference: Profile, current: Profile, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
+def hypotheses(reference: Side, current: Side, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
     """All hypotheses about features and outputs."""
     features = sorted({*_features(reference), *_features(current)})
     return chain.from_iterable(about_feature(name, reference, current, parts) for name in features)
 
 
-def about_feature(name: str, reference: Profile, current: Profile, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
+def about_feature(name: str, reference: Side, current: Side, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
     """The hypotheses about one feature; of one that is new, gone or of another kind only that the schema changed."""
     if change := _schema_change(name, reference, current):
         outcome = Undetermined("schema", f"schema changed: {change}", reference.traffic.rows, current.traffic.rows)
         yield Hypothesis(name, ALL, "schema", outcome)
         return
-    numeric = reference.is_numeric(name)
     for part in parts if current.has(name) else parts[:1]:
-        yield from (_numeric if numeric else _categorical)(name, part, reference, current)
+        yield from _about(name, part, reference, current)
 
 
-def _schema_change(name: str, reference: Profile, current: Profile) -> str:
+def _schema_change(name: str, reference: Side, current: Side) -> str:
     """What became of the feature itself, or nothing; the model's outputs are none."""
     if not reference.has(name):
         return "the reference does not have this feature"
@@ -113,6 +117,13 @@ def _schema_change(name: str, reference: Profile, current: Profile) -> str:
     )
 
 
+def _about(name: str, part: Slice, reference: Side, current: Side) -> list[Hypothesis]:
+    if isinstance(reference, SketchProfile) and isinstance(current, SketchProfile):
+        return reference.about(name, part, current)
+    assert isinstance(reference, Profile) and isinstance(current, Profile)
+    return (_numeric if reference.is_numeric(name) else _categorical)(name, part, reference, current)
+
+
 def _numeric(name: str, part: Slice, reference: Profile, current: Profile) -> list[Hypothesis]:
     bins = reference.bins(name)
     return about_numeric(name, part, bins, reference.numeric(name, part, bins), current.numeric(name, part, bins))
@@ -122,11 +133,11 @@ def _categorical(name: str, part: Slice, reference: Profile, current: Profile) -
     return about_categorical(name, part, reference.categorical(name, part), current.categorical(name, part))
 
 
-def _features(profile: Profile) -> Iterator[str]:
+def _features(profile: Side) -> Iterator[str]:
     return chain(profile.traffic.numeric, profile.traffic.categorical)
 
 
-def sampling_note(reference: Profile, current: Profile) -> str:
+def sampling_note(reference: Side, current: Side) -> str:
     """What to add to a finding that rests on a sample."""
     notes = {"reference": reference.traffic.note, "window": current.traffic.note}
     return "; ".join(f"{side}: {note}" for side, note in notes.items() if note)

@@ -44,7 +44,7 @@ class LabelRound:
                 continue
             datum = references.locate(model, watch, window)
             if self._ready(window, rows, labelled, now):
-                yield from self._evaluate(Scope(model, window), watch, (rows, labelled), datum, now)
+                yield from self._evaluate(datum.of_window(model, window), watch, (rows, labelled), datum, now)
                 del waiting[window]
             else:
                 reason = f"{PENDING}: {labelled} of {rows} predictions have theirs"
@@ -107,7 +107,8 @@ class LabelRound:
         numeric = reference.is_numeric("label")
         current = Profile(with_error(self._predictions.read_labels(scope, rows, dimensions, now), numeric))
         parts = drift.Parts(reference, current, watch.max_slices)
-        notes = [drift.sampling_note(reference, current), _coverage(labelled, rows, self._settings.label_share)]
+        coverage = _coverage(labelled, rows, self._settings.label_share)
+        notes = [datum.note, drift.sampling_note(reference, current), coverage]
         hypotheses = list(_hypotheses(reference, current, parts.tested))
         assert scope.window
         floors = self._spreads.floors(reference, scope.window, hypotheses, watch, datum.kind)
@@ -141,20 +142,20 @@ def with_error(traffic: Traffic, numeric: bool) -> Traffic:
     prediction, label = traffic.categorical["prediction"], traffic.categorical["label"]
     if numeric:
         return traffic.with_columns({"error": np.abs(prediction.numbers() - label.numbers())}, {"label": label})
-    same = {_canonical(name): at for at, name in enumerate(dict.fromkeys(map(_canonical, prediction.names)))}
+    same = {canonical(name): at for at, name in enumerate(dict.fromkeys(map(canonical, prediction.names)))}
     wrong = (_canonical_codes(prediction, same, -3) != _canonical_codes(label, same, -2)).astype(np.int32)
     return traffic.with_columns({}, {"label": label, "error": Category(wrong, RIGHT_OR_WRONG)})
 
 
 def _canonical_codes(column: Category, positions: Mapping[str, int], unknown: int) -> Codes:
-    found = (positions.get(_canonical(name), unknown) for name in column.names)
+    found = (positions.get(canonical(name), unknown) for name in column.names)
     return np.array([*found, unknown], dtype=np.int32)[column.codes]
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
     """One spelling for one class: 1 and 1.0 are the same, and so are True and true.
 
-    >>> _canonical("1.0"), _canonical("True"), _canonical("late")
+    >>> canonical("1.0"), canonical("True"), canonical("late")
     ('1.0', 'true', 'late')
     """
     try:

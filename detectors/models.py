@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
 from tidegauge.config import Detectors, Watch
 from tidegauge.detectors import drift
 from tidegauge.detectors.finding import Claim, Context, Finding
+from tidegauge.detectors.freezing import Freezes
 from tidegauge.detectors.labels import LabelRound
 from tidegauge.detectors.ledger import Ledger
 from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.references import Datum, References
 from tidegauge.detectors.schedule import before_first, watch_of, windows
+from tidegauge.detectors.sketches import Rollup
 from tidegauge.detectors.spread import Spreads
+from tidegauge.detectors.strata import explained
 from tidegauge.detectors.verdicts import Hypothesis, judge
+from tidegauge.incidents import Incidents
 from tidegauge.model import Window
 from tidegauge.store import Store
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is asked about one window, what cannot be, and the window itself where it was read."""
+
+    hypotheses: list[Hypothesis] = field(default_factory=list)
+    untested: list[Claim] = field(default_factory=list)
+    note: str = ""
+    reference: drift.Side | None = None
+    current: drift.Side | None = None
 
 
 class ModelRound:
@@ -28,8 +44,10 @@ class ModelRound:
         self._store = store
         self._settings = settings
         self._predictions = Predictions(store, settings.max_rows)
-        self._references = References(self._predictions, self._keep_profile)
+        self._incidents = Incidents(settings.incidents, settings.incident_files)
+        self._references = References(self._predictions, self._incidents, Freezes(store), self._keep_profile)
         self._ledger = Ledger(store)
+        self._rollup = Rollup(store, self._predictions, settings.max_rows, settings.windows_per_run)
         self._spreads = Spreads()
         self._labels = LabelRound(self._predictions, self._ledger, settings)
         self._last: dict[str, datetime] = {}
@@ -44,7 +62,7 @@ class ModelRound:
         after = self._after(model, watch, now) if watch else None
         if not watch or after is None:
             return
-        self._references.refresh()
+        self._references.refresh(model, watch, now)
         due = windows(watch, after, now, self._settings.lag_s)
         for window in islice(due, self._settings.windows_per_run):
             yield from self._evaluate(model, watch, window, now)
@@ -58,25 +76,57 @@ class ModelRound:
         return last or (before_first(watch, first) if first else None)
 
     def _evaluate(self, model: str, watch: Watch, window: Window, now: datetime) -> list[Finding]:
-        rows, before = self._predictions.volumes(model, window, drift.history(window))
-        datum = self._references.of(model, watch, window, drift.dimensions_of(watch))
-        hypotheses, claims, note = self._compared(model, watch, window, rows, datum)
-        floors = self._spreads.floors(datum.profile, window, hypotheses, watch, datum.kind) if datum.profile else None
-        hypotheses.insert(0, drift.compare_volume(rows, before))
-        claims += judge(hypotheses, watch.false_discovery_rate, floors)
+        holes = [Window(each.start, each.end) for each in self._incidents.of(model)]
+        rows, before = self._predictions.volumes(model, window, drift.history(window), holes)
+        datum = self._references.locate(model, watch, window)
+        found = self._compared(model, watch, window, rows, datum, now)
+        reference = found.reference
+        floors = self._spreads.floors(reference, window, found.hypotheses, watch, datum.kind) if reference else None
+        hypotheses = [drift.compare_volume(rows, before), *found.hypotheses]
+        claims = found.untested + judge(hypotheses, watch.false_discovery_rate, floors)
+        if watch.reference.context and isinstance(reference, Profile) and isinstance(found.current, Profile):
+            claims = explained(claims, reference, found.current, watch.reference.context)
         since = self._ledger.before(model, "inputs", window, watch.step_hours)
-        context = Context(model, window, datum.kind, datum.start, datum.end, now, since, note)
+        context = Context(model, window, datum.kind, datum.start, datum.end, now, since, found.note)
         return self._ledger.record(context, claims, "inputs")
 
-    def _compared(
-        self, model: str, watch: Watch, window: Window, rows: int, datum: Datum
-    ) -> tuple[list[Hypothesis], list[Claim], str]:
-        if datum.profile is None or not rows:
-            return [], [drift.untested(datum.reason or "no predictions in the window", datum.rows, rows)], ""
-        current = Profile(self._predictions.read(Scope(model, window), rows, drift.dimensions_of(watch)))
-        parts = drift.Parts(datum.profile, current, watch.max_slices)
-        hypotheses = list(drift.hypotheses(datum.profile, current, parts.tested))
-        return hypotheses, parts.untested, drift.sampling_note(datum.profile, current)
+    def _compared(self, model: str, watch: Watch, window: Window, rows: int, datum: Datum, now: datetime) -> Compared:
+        if datum.scope is None or not rows:
+            reason = datum.reason or "no predictions in the window"
+            return Compared(untested=[drift.untested(reason, datum.rows, rows)])
+        scope = datum.of_window(model, window)
+        if claim := self._incompatible(scope, datum, rows):
+            return Compared(untested=[claim], note=datum.note)
+        reference, current = self._sides(model, watch, window, rows, datum, now)
+        parts = drift.Parts(reference, current, watch.max_slices)
+        hypotheses = list(drift.hypotheses(reference, current, parts.tested))
+        notes = datum.note, drift.sampling_note(reference, current)
+        note = "; ".join(each for each in notes if each)
+        return Compared(hypotheses, parts.untested, note, reference, current)
+
+    def _sides(
+        self, model: str, watch: Watch, window: Window, rows: int, datum: Datum, now: datetime
+    ) -> tuple[drift.Side, drift.Side]:
+        """The reference and the window, as counts where there are many rows, else as rows."""
+        dimensions, scope = drift.dimensions_of(watch), datum.of_window(model, window)
+        counted = self._rollup.wanted(watch, datum, window, rows)
+        if counted and (pair := self._rollup.pair(model, watch, window, datum, rows, dimensions, now)):
+            return pair
+        reference = self._references.of(model, watch, window, dimensions).profile
+        assert reference
+        extent = self._predictions.extent(scope) if scope.version else None
+        return reference, Profile(self._predictions.read(scope, extent.rows if extent else rows, dimensions))
+
+    def _incompatible(self, scope: Scope, datum: Datum, rows: int) -> Claim | None:
+        """Vectors of two embedding models have nothing in common, nor do features made of them."""
+        assert datum.scope
+        now = self._predictions.embedded_by(scope)
+        before = self._predictions.embedded_by(datum.scope) if now else now
+        if not before or before == now:
+            return None
+        names = [", ".join(sorted(each)) for each in (now, before)]
+        reason = f"not comparable: the window's embedding model is {names[0]}, the reference's {names[1]}"
+        return drift.untested(reason, datum.rows, rows)
 
     def _keep_profile(self, model: str, datum: Datum) -> None:
         """Write the frozen cells of a lasting reference down, for people to look at."""

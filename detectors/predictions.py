@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any
 
+from tidegauge.detectors.spans import without
 from tidegauge.detectors.traffic import Category, Traffic, encoded, from_arrow, seconds_of, slices_of
 from tidegauge.model import Window
 from tidegauge.store import Store
 
 COLUMNS = {"version": "version", "role": "role", "service": "service"}
 HISTORY = timedelta(days=400)
-DAY_S = 86_400
+HOUR_S, DAY_S = 3600, 86_400
 RECENT = timedelta(days=15)
 """Of a window that began since then all labels are read; of an older one only those of its own predictions."""
 MODELS = "SELECT DISTINCT model FROM predictions WHERE timestamp >= {since:DateTime64(6, 'UTC')} ORDER BY model"
@@ -25,8 +26,16 @@ FIRST = """SELECT count() AS n, min(first) AS first FROM (
 WHERE rows * 100 >= usual"""
 WITHIN = "timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')} AND role != 'training'"
 TRAINING = "role = 'training'"
+LOADED_AS = "versions['reference']"
+"""The name that training rows were brought in under, or nothing."""
+LOADED = f"""SELECT {LOADED_AS} AS name FROM predictions WHERE model = {{model:String}} AND {TRAINING} AND name != ''
+GROUP BY name ORDER BY min(stored_at) DESC, name DESC LIMIT 1"""  # noqa: S608
+VERSIONS = f"""SELECT version, count() AS n, min(timestamp) AS first, max(timestamp) AS last,
+  countIf(timestamp >= {{window:DateTime64(6, 'UTC')}}) AS here FROM predictions
+WHERE model = {{model:String}} AND {WITHIN} AND version != '' GROUP BY version ORDER BY first, version"""  # noqa: S608
+EMBEDDED_BY = "SELECT DISTINCT versions['embedding_model'] AS name FROM predictions WHERE "
 SECONDS = "toUnixTimestamp64Second(timestamp)"
-SAMPLED = " AND cityHash64(prediction_id, trace_id, timestamp) % {every:UInt32} = 0"
+SAMPLED = " AND cityHash64(prediction_id, trace_id, timestamp) % {every:UInt32} = {part:UInt32}"
 VOLUMES = f"""SELECT intDiv({{last:Int64}} - t, {{period:Int64}}) AS ago, count() AS rows
 FROM (SELECT toUnixTimestamp(timestamp) AS t FROM predictions WHERE model = {{model:String}} AND {WITHIN})
 WHERE ({{last:Int64}} - t) % {{period:Int64}} < {{length:Int64}} GROUP BY ago"""  # noqa: S608
@@ -37,21 +46,43 @@ AND timestamp >= {labelled_from:DateTime64(6, 'UTC')} AND timestamp <= {now:Date
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which predictions of a model: those of a window, or those logged as training rows where there is none."""
+    """Which predictions of a model: those of a window, or those logged as training rows where there is none.
+
+    Attributes:
+        window: From the first moment to the last.
+        spans: The stretches of ``window`` that count; none: all of it.
+        holes: Stretches that do not count, of training rows.
+        version: Only those of this version of the model; empty: of any.
+        name: Of training rows: only those brought in under this name.
+    """
 
     model: str
     window: Window | None
+    spans: tuple[Window, ...] = ()
+    holes: tuple[Window, ...] = ()
+    version: str = ""
+    name: str = ""
 
     @property
     def where(self) -> str:
         """The condition on ``predictions``."""
-        return "model = {model:String} AND " + (WITHIN if self.window else TRAINING)
+        parts = ["model = {model:String}", WITHIN if self.window else TRAINING]
+        parts += [f"({' OR '.join(_between('s', at) for at in range(len(self.spans)))})"] if self.spans else []
+        parts += [f"NOT ({_between('h', at)})" for at in range(len(self.holes))]
+        parts += ["version = {version:String}"] if self.version else []
+        parts += [f"{LOADED_AS} = {{reference:String}}"] if self.name else []
+        return " AND ".join(parts)
 
     @property
     def params(self) -> dict[str, Any]:
         """What the condition binds."""
-        ends = {"start": self.window.start, "end": self.window.end} if self.window else {}
-        return {"model": self.model, **ends}
+        found: dict[str, Any] = {"model": self.model, "version": self.version, "reference": self.name}
+        if self.window:
+            found |= {"start": self.window.start, "end": self.window.end}
+        for letter, spans in (("s", self.spans), ("h", self.holes)):
+            for at, span in enumerate(spans):
+                found |= {f"{letter}{at}": span.start, f"{letter}{at}_end": span.end}
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +92,17 @@ class Extent:
     rows: int
     start: datetime
     end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a model up to some moment: its rows, those of them in a window, and its first and last one."""
+
+    name: str
+    rows: int
+    here: int
+    first: datetime
+    last: datetime
 
 
 class Predictions:
@@ -90,11 +132,26 @@ class Predictions:
         found = self._store.rows(sql, scope.params)[0]
         return Extent(found["n"], found["first"], found["last"]) if found["n"] else None
 
-    def volumes(self, model: str, window: Window, back: int) -> tuple[int, list[int]]:
+    def versions(self, model: str, window: Window) -> list[Version]:
+        """The named versions that were seen until the end of ``window``, in the order in which they first were."""
+        params = {"model": model, "window": window.start, "start": window.end - HISTORY, "end": window.end}
+        rows = self._store.rows(VERSIONS, params)
+        return [Version(row["version"], row["n"], row["here"], row["first"], row["last"]) for row in rows]
+
+    def loaded(self, model: str) -> str:
+        """The name of the training set that was brought in last, or nothing."""
+        return self._store.value(LOADED, {"model": model}) or ""
+
+    def embedded_by(self, scope: Scope) -> frozenset[str]:
+        """The embedding models that rows of ``scope`` name in their version tuple."""
+        rows = self._store.rows(EMBEDDED_BY + scope.where, scope.params)
+        return frozenset(row["name"] for row in rows if row["name"])
+
+    def volumes(self, model: str, window: Window, back: int, holes: Sequence[Window] = ()) -> tuple[int, list[int]]:
         """Rows of the window, and of up to ``back`` like it before, the latest first.
 
         Windows of less than a day are those of the same hours on the days before. What lies before the traffic began,
-        and the window in which it began, are left out.
+        the window in which it began, and windows that touch one of ``holes`` are left out.
         """
         length = int(window.length.total_seconds())
         period = max(length, DAY_S)
@@ -104,17 +161,25 @@ class Predictions:
         rows = {row["ago"]: row["rows"] for row in found}
         oldest = max(rows, default=0)
         whole = oldest if oldest == back else oldest - 1
-        return rows.get(0, 0), [rows.get(ago, 0) for ago in range(1, whole + 1)]
+        known = [ago for ago in range(1, whole + 1) if not _touched(window, timedelta(seconds=period * ago), holes)]
+        return rows.get(0, 0), [rows.get(ago, 0) for ago in known]
 
     def read(self, scope: Scope, rows: int, dimensions: Sequence[str]) -> Traffic:
-        """The features, outputs and slices of a scope that has ``rows`` rows."""
+        """The features, outputs and slices of a scope that has ``rows`` rows: of all, or of a sample by hash."""
+        return self._read(scope, dimensions, ceil(rows / self._max_rows), 0)
+
+    def read_all(self, scope: Scope, rows: int, dimensions: Sequence[str]) -> Iterator[Traffic]:
+        """The same of every row, so many at a time that memory is bounded."""
         every = ceil(rows / self._max_rows)
+        return (self._read(scope, dimensions, every, part) for part in range(every))
+
+    def _read(self, scope: Scope, dimensions: Sequence[str], every: int, part: int) -> Traffic:
         names, params = _dimension_columns(dimensions)
         sql = f"""SELECT mapKeys(features) AS nk, mapValues(features) AS nv, mapKeys(categories) AS ck,
             mapValues(categories) AS cv, value AS v, score AS s, {SECONDS} AS at, {names}
             FROM predictions WHERE {scope.where}{SAMPLED if every > 1 else ""}"""  # noqa: S608
-        table = self._store.arrow(sql, scope.params | params | {"every": every})
-        return from_arrow(table, dimensions, every)
+        table = self._store.arrow(sql, scope.params | params | {"every": every, "part": part})
+        return _with_spans(from_arrow(table, dimensions, every), scope)
 
     def coverage(self, model: str, span: Window, bucket_s: int, now: datetime) -> dict[int, tuple[int, int]]:
         """Predictions, and those of them with a label at ``now``, by bucket of ``bucket_s`` seconds since 1970."""
@@ -141,9 +206,28 @@ class Predictions:
         sql = f"""SELECT {shown}
             FROM (SELECT prediction_id, value AS v, {SECONDS} AS at, {names} FROM predictions WHERE {inside}) AS p
             INNER JOIN ({_labels("" if recent else own)}) AS t ON p.prediction_id = t.prediction_id"""  # noqa: S608
-        table = self._store.arrow(sql, scope.params | params | _label_params(scope, now) | {"every": every})
+        table = self._store.arrow(sql, scope.params | params | _label_params(scope, now) | {"every": every, "part": 0})
         columns: dict[str, Category] = {"prediction": encoded(table["v"]), "label": encoded(table["l"])}
-        return Traffic(len(table), {}, columns, slices_of(table, dimensions), every, seconds_of(table))
+        traffic = Traffic(len(table), {}, columns, slices_of(table, dimensions), every, seconds_of(table))
+        return _with_spans(traffic, scope)
+
+
+def _with_spans(traffic: Traffic, scope: Scope) -> Traffic:
+    """With the stretches of the scope, if it has gaps."""
+    if not scope.holes or traffic.seconds is None or not traffic.rows:
+        return replace(traffic, spans=scope.spans)
+    ends = int(traffic.seconds.min()) // HOUR_S, int(traffic.seconds.max()) // HOUR_S + 1
+    whole = Window(*(datetime.fromtimestamp(each * HOUR_S, UTC) for each in ends))
+    return replace(traffic, spans=without([whole], scope.holes))
+
+
+def _between(letter: str, at: int) -> str:
+    start, end = f"{{{letter}{at}:DateTime64(6, 'UTC')}}", f"{{{letter}{at}_end:DateTime64(6, 'UTC')}}"
+    return f"timestamp >= {start} AND timestamp < {end}"
+
+
+def _touched(window: Window, ago: timedelta, holes: Sequence[Window]) -> bool:
+    return any(hole.start < window.end - ago and window.start - ago < hole.end for hole in holes)
 
 
 def _labels(condition: str = "") -> str:

@@ -31,9 +31,10 @@ such windows takes the floor of all traffic, which is the least that its own wou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -42,7 +43,9 @@ from scipy.special import stdtrit
 from tidegauge.config import Watch
 from tidegauge.detectors.comparison import about_categorical, about_numeric
 from tidegauge.detectors.profile import CategoryPart, NumericPart, Profile
+from tidegauge.detectors.references import PASSING
 from tidegauge.detectors.statistics import Result, chi_squared, jensen_shannon, kl, psi
+from tidegauge.detectors.statistics.arrays import IntArray
 from tidegauge.detectors.traffic import Index
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice, Window
@@ -106,7 +109,9 @@ class OwnWindows:
         self._reference = reference
         seconds, rows = reference.traffic.seconds, reference.traffic.rows
         nowhere: tuple[Index, list[int]] = np.full(rows, -1, dtype=np.int64), []
-        self._of_row, self._chosen = nowhere if seconds is None or not rows else _cut(seconds, window)
+        self._of_row, self._chosen = (
+            nowhere if seconds is None or not rows else _cut(seconds, window, reference.traffic.spans)
+        )
         self._known: dict[tuple[str, Slice], dict[str, Spread]] = {}
 
     def spread(self, feature: str, part: Slice, detector: str) -> Spread:
@@ -126,23 +131,15 @@ class OwnWindows:
     def _compared(self, feature: str, part: Slice) -> dict[str, Spread]:
         of_row, chosen = self._windows(part)
         divide = self._numeric if self._reference.is_numeric(feature) else self._categorical
-        told = [NONE_IS_ZERO | dict(_effects(each)) for each in divide(feature, part, of_row, chosen)]
-        ends = ENDS | self._ends(feature, part, len(of_row) // max(1, len(self._chosen)))
-        return {
-            name: Spread.of(name, [each[name] for each in told if name in each], ends.get(name, math.inf))
-            for name in {name for each in told for name in each}
-        }
+        ends = self._ends(feature, part, len(of_row) // max(1, len(self._chosen)))
+        return gathered(divide(feature, part, of_row, chosen), ends)
 
     def _ends(self, feature: str, part: Slice, rows: int) -> dict[str, float]:
-        """What the detectors over cells give where all of ``rows`` rows fall in the cell that has the fewest."""
         if self._reference.is_numeric(feature):
             counts = self._reference.numeric(feature, part, self._reference.bins(feature)).counts
         else:
             counts = np.array(self._reference.categorical(feature, part).bins.reference, dtype=np.int64)
-        extreme = np.zeros_like(counts)
-        extreme[np.argmin(counts)] = rows
-        found = {name: compare(counts, extreme) for name, compare in BINNED.items()}
-        return {name: outcome.effect for name, outcome in found.items() if isinstance(outcome, Result)}
+        return ends_of(counts, rows)
 
     def _numeric(self, feature: str, part: Slice, of_row: Index, chosen: Sequence[int]) -> Iterator[list[Hypothesis]]:
         """Sort once; a window and the rest of the reference are then picked from the order."""
@@ -174,6 +171,32 @@ class OwnWindows:
             yield about_categorical(feature, part, CategoryPart(whole.rows - len(own), seen), now)
 
 
+def gathered(windows: Iterable[Sequence[Hypothesis]], ends: Mapping[str, float]) -> dict[str, Spread]:
+    """The spread of every detector, from what it said of each window and the largest that it could say."""
+    told = [NONE_IS_ZERO | dict(_effects(each)) for each in windows]
+    known = {**ENDS, **ends}
+    return {
+        name: Spread.of(name, [each[name] for each in told if name in each], known.get(name, math.inf))
+        for name in {name for each in told for name in each}
+    }
+
+
+def ends_of(counts: IntArray, rows: int) -> dict[str, float]:
+    """What the detectors over cells give where all of ``rows`` rows fall in the cell that has the fewest."""
+    extreme = np.zeros_like(counts)
+    extreme[np.argmin(counts)] = rows
+    found = {name: compare(counts, extreme) for name, compare in BINNED.items()}
+    return {name: outcome.effect for name, outcome in found.items() if isinstance(outcome, Result)}
+
+
+class Own(Protocol):
+    """Knows how far the own windows of a reference lie from the rest of it."""
+
+    def spread(self, feature: str, part: Slice, detector: str) -> Spread:
+        """Of no window where there is no telling."""
+        ...
+
+
 class Floors:
     """Raises the floor of a result to what the reference's own windows ask for.
 
@@ -182,7 +205,7 @@ class Floors:
     floor was reached, and for nothing else; that of a lasting one is computed for all of the traffic.
     """
 
-    def __init__(self, own: OwnWindows, rate: float, features: int, slices: int, *, passing: bool) -> None:
+    def __init__(self, own: Own, rate: float, features: int, slices: int, *, passing: bool) -> None:
         self._own = own
         self._level = rate / max(1, features)
         self._level_in_slices = rate / max(1, slices)
@@ -203,14 +226,22 @@ class Floors:
         return _noted(raised, f"floor from {len(known.distances)} reference windows{where}")
 
 
+class Sketched(Protocol):
+    """A reference of which only counts are known."""
+
+    def own_windows(self, window: Window) -> Own:
+        """It cut into windows like ``window``."""
+        ...
+
+
 class Spreads:
     """Keeps the cut windows of every reference as long as somebody keeps the reference."""
 
     def __init__(self) -> None:
-        self._kept: WeakKeyDictionary[Profile, dict[tuple[timedelta, int], OwnWindows]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Any, dict[tuple[timedelta, int], Own]] = WeakKeyDictionary()
 
     def floors(
-        self, reference: Profile, window: Window, hypotheses: Sequence[Hypothesis], watch: Watch, kind: str
+        self, reference: Profile | Sketched, window: Window, hypotheses: Sequence[Hypothesis], watch: Watch, kind: str
     ) -> Floors | None:
         """The floors for the hypotheses about one window; None where ``watch`` wants none but the statistics' own."""
         if not watch.floor_from_reference:
@@ -218,11 +249,12 @@ class Spreads:
         cuts = self._kept.setdefault(reference, {})
         key = (window.length, _phase(window))
         if key not in cuts:
-            cuts[key] = OwnWindows(reference, window)
+            own = OwnWindows(reference, window) if isinstance(reference, Profile) else reference.own_windows(window)
+            cuts[key] = own
         asked = {(each.feature, each.part) for each in hypotheses}
         everywhere = sum(1 for _, part in asked if part == ALL)
         counts = everywhere, len(asked) - everywhere
-        return Floors(cuts[key], watch.false_discovery_rate, *counts, passing=kind == "trailing")
+        return Floors(cuts[key], watch.false_discovery_rate, *counts, passing=kind in PASSING)
 
 
 def _phase(window: Window) -> int:
@@ -230,19 +262,39 @@ def _phase(window: Window) -> int:
     return int(window.start.timestamp()) % min(int(window.length.total_seconds()), DAY_S)
 
 
-def _cut(seconds: Index, window: Window) -> tuple[Index, list[int]]:
+def _cut(seconds: Index, window: Window, spans: Sequence[Window]) -> tuple[Index, list[int]]:
     """The number of each row's window, -1 outside of all, and the windows chosen. Only whole windows are cut."""
-    length = int(window.length.total_seconds())
-    hour = int(seconds.min()) // HOUR_S * HOUR_S
-    first = hour + (_phase(window) - hour) % min(length, DAY_S)
-    end = (int(seconds.max()) // HOUR_S + 1) * HOUR_S
-    number = (seconds - first) // length
-    number = np.where((number >= 0) & (number < (end - first) // length), number, -1)
+    number = _numbered_in(seconds, window, spans) if spans else _numbered(seconds, window)
     present, rows = np.unique(number, return_inverse=True)
     of_row: Index = rows.reshape(-1) - int(present[0] == -1)
     full = np.flatnonzero(np.bincount(of_row[of_row >= 0], minlength=1) >= LEAST_ROWS)
     drawn = full if len(full) <= MOST_WINDOWS else np.random.default_rng(0).choice(full, MOST_WINDOWS, replace=False)
     return of_row, sorted(drawn.tolist())
+
+
+def _numbered(seconds: Index, window: Window) -> Index:
+    length = int(window.length.total_seconds())
+    hour = int(seconds.min()) // HOUR_S * HOUR_S
+    first = hour + (_phase(window) - hour) % min(length, DAY_S)
+    end = (int(seconds.max()) // HOUR_S + 1) * HOUR_S
+    number = (seconds - first) // length
+    return np.where((number >= 0) & (number < (end - first) // length), number, -1)
+
+
+def _numbered_in(seconds: Index, window: Window, spans: Sequence[Window]) -> Index:
+    """Of a reference with gaps: no window lies in or across one."""
+    length, start = int(window.length.total_seconds()), int(window.start.timestamp())
+    period = length if length < DAY_S and DAY_S % length == 0 else DAY_S
+    starts: list[int] = []
+    for span in spans:
+        ends = int(span.start.timestamp()), int(span.end.timestamp())
+        first = ends[0] + (start - ends[0]) % period
+        starts += range(first, ends[1] - length + 1, length)
+    if not starts:
+        return np.full(len(seconds), -1, dtype=np.int64)
+    edges = np.array(sorted(starts), dtype=np.int64)
+    at = np.searchsorted(edges, seconds, side="right") - 1
+    return np.where((at >= 0) & (seconds < edges[at] + length), at, -1)
 
 
 def _effects(hypotheses: Sequence[Hypothesis]) -> Iterator[tuple[str, float]]:

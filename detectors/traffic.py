@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tidegauge.detectors.statistics.arrays import FloatArray
-from tidegauge.model import ALL, Slice
+from tidegauge.model import ALL, Slice, Window
 
 Codes: TypeAlias = NDArray[np.int32]
 Index: TypeAlias = NDArray[np.int64]
@@ -59,7 +59,10 @@ class Category:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Rows as columns. ``every`` is k where only one row in k was read; ``seconds`` since 1970 say when each was."""
+    """Rows as columns. ``every`` is k where only one row in k was read; ``seconds`` since 1970 say when each was.
+
+    ``spans`` are the stretches of time that the rows are all there is of, where there are gaps between them.
+    """
 
     rows: int
     numeric: Mapping[str, FloatArray] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Traffic:
     dimensions: Mapping[str, Category] = field(default_factory=dict)
     every: int = 1
     seconds: Index | None = None
+    spans: tuple[Window, ...] = ()
 
     def index(self, part: Slice) -> Index | None:
         """Where the rows of ``part`` are; None is everywhere."""

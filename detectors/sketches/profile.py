@@ -1,0 +1,201 @@
+"""Counts behind the same questions as rows: a reference or a window of which no row was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from tidegauge.detectors.comparison import (
+    about_categorical,
+    compare_missing,
+    compare_non_finite,
+    divergences,
+    numeric_labels,
+    shares_of,
+)
+from tidegauge.detectors.profile import CategoryPart, Profile
+from tidegauge.detectors.sketches.counts import OTHER, Counts
+from tidegauge.detectors.sketches.numeric import NumericSketch, ks, mean_shift, wasserstein
+from tidegauge.detectors.spread import MOST_WINDOWS, Own, OwnWindows, Spread, ends_of, gathered
+from tidegauge.detectors.statistics import NumericBins, Undetermined, psi
+from tidegauge.detectors.statistics.arrays import IntArray
+from tidegauge.detectors.verdicts import Hypothesis
+from tidegauge.model import ALL, Slice, Window
+
+LEAST_ROWS = 50
+WindowCounts = Callable[[Sequence[Window], str, Slice], list[Counts]]
+"""Windows, a feature and a part of the traffic to the counts of each window."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The values of one dimension, the most frequent first, each with a range as long as it has rows."""
+
+    rows_by_name: Mapping[str, Sequence[int]]
+
+
+class CountedTraffic:
+    """What ``Traffic`` tells of rows, told of counts."""
+
+    every, note = 1, ""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self.rows = counts.sizes[ALL]
+        self.numeric, self.categorical = sorted(counts.kinds), ()
+
+    def size(self, part: Slice) -> int:
+        """How many rows ``part`` has."""
+        return self._counts.sizes[part]
+
+    @cached_property
+    def dimensions(self) -> dict[str, Sizes]:
+        """The values that are counted apart, and the rest under one name."""
+        found: dict[str, dict[str, int]] = {name: {} for name in self._counts.binning.slices}
+        for part, rows in self._counts.sizes.items():
+            if part != ALL and rows:
+                found.setdefault(part.dimension, {})[part.value] = rows
+        return {name: Sizes(dict(_ranked(sizes))) for name, sizes in found.items()}
+
+
+class SketchProfile:
+    """The counterpart of ``Profile``.
+
+    Args:
+        counts: Of the whole reference or window.
+        spans: The stretches of time of a reference; ``windows`` tells the counts within them.
+        sample: Some of the rows of training, which tell how far their windows lie from each other.
+    """
+
+    def __init__(
+        self,
+        counts: Counts,
+        spans: Sequence[Window] = (),
+        windows: WindowCounts | None = None,
+        sample: Profile | None = None,
+    ) -> None:
+        self.counts = counts
+        self.traffic = CountedTraffic(counts)
+        self._spans, self._windows, self._sample = spans, windows, sample
+
+    def has(self, feature: str) -> bool:
+        """Whether any row has the feature."""
+        return feature in self.counts.kinds
+
+    def is_numeric(self, feature: str) -> bool:
+        """Which kind the feature had where the cells were frozen."""
+        return feature in self.counts.binning.edges
+
+    def kind(self, feature: str) -> str:
+        """``number`` or ``text``, whichever most of its values are; empty where all are missing."""
+        return self.counts.kinds[feature].kind
+
+    def readable(self, feature: str) -> bool:
+        """Whether most of its texts read as numbers."""
+        return 2 * self.counts.kinds[feature].readable > self.counts.kinds[feature].texts
+
+    def about(self, feature: str, part: Slice, current: SketchProfile) -> list[Hypothesis]:
+        """All that is asked about a feature, with this profile as the reference; nothing of one in other cells."""
+        if self.counts.binning.name != current.counts.binning.name:
+            reason = "not comparable: the cells of the two sides were frozen on different references"
+            refused = Undetermined("reference", reason, self.traffic.rows, current.traffic.rows)
+            return [Hypothesis(feature, part, "reference", refused)]
+        if feature in self.counts.uncounted:
+            reason = "the cells were frozen before the feature came; it is counted once new ones are"
+            unknown = Undetermined("schema", reason, self.traffic.rows, current.traffic.rows)
+            return [Hypothesis(feature, part, "schema", unknown)] if part == ALL else []
+        if self.is_numeric(feature):
+            return about_sketch(feature, part, self.counts.number(part, feature), current.counts.number(part, feature))
+        return about_categorical(
+            feature, part, self.counts.category(part, feature), current.counts.category(part, feature)
+        )
+
+    def own_windows(self, window: Window) -> Own:
+        """The reference cut into windows as long as ``window``, at its time of day."""
+        if self._sample:
+            return OwnWindows(self._sample, window)
+        return SketchedWindows(self, _cut(self._spans, window), self._windows)
+
+
+class SketchedWindows:
+    """How far the windows of a reference lie from the rest of it, from counts alone."""
+
+    def __init__(self, reference: SketchProfile, windows: Sequence[Window], read: WindowCounts | None) -> None:
+        self._reference, self._chosen, self._read = reference, windows, read
+        self._known: dict[tuple[str, Slice], dict[str, Spread]] = {}
+
+    def spread(self, feature: str, part: Slice, detector: str) -> Spread:
+        """Of no window where there is no telling."""
+        key = (feature, part)
+        if key not in self._known:
+            known = self._read is not None and self._chosen and self._reference.has(feature)
+            self._known[key] = self._compared(feature, part) if known else {}
+        return self._known[key].get(detector, Spread(detector))
+
+    def _compared(self, feature: str, part: Slice) -> dict[str, Spread]:
+        assert self._read
+        found = [each for each in self._read(self._chosen, feature, part) if each.sizes[part] >= LEAST_ROWS]
+        return gathered(self._divided(feature, part, found), self._ends(feature, part, len(found)))
+
+    def _divided(self, feature: str, part: Slice, found: Sequence[Counts]) -> Iterator[list[Hypothesis]]:
+        """Each window and the reference without it."""
+        whole = self._reference.counts
+        for each in found:
+            if self._reference.is_numeric(feature):
+                now = each.number(part, feature)
+                yield about_sketch(feature, part, whole.number(part, feature) - now, now)
+            else:
+                all_of, here = whole.category(part, feature), each.category(part, feature)
+                left = {name: count - here.counts.get(name, 0) for name, count in all_of.counts.items()}
+                seen = {name: count for name, count in left.items() if count > 0}
+                yield about_categorical(feature, part, CategoryPart(all_of.rows - here.rows, seen), here)
+
+    def _ends(self, feature: str, part: Slice, windows: int) -> dict[str, float]:
+        counts, rows = self._reference.counts, self._reference.counts.sizes[part] // max(1, windows)
+        if not self._reference.is_numeric(feature):
+            return ends_of(np.array(counts.category(part, feature).bins.reference, dtype=np.int64), rows)
+        sketch = counts.number(part, feature)
+        return ends_of(sketch.coarse(sketch.unions()), rows)
+
+
+def about_sketch(feature: str, part: Slice, reference: NumericSketch, current: NumericSketch) -> list[Hypothesis]:
+    """All that is asked about a numeric feature, answered from cells."""
+    if not current.finite + current.non_finite:
+        return compare_missing(feature, part, reference, current)
+    unions = reference.unions()
+    counts = reference.coarse(unions), current.coarse(unions)
+    moved = partial(wasserstein, reference, current)
+    evidence = partial(shares_of, partial(_labels, reference, unions), *counts)
+    means = [Hypothesis(feature, part, "mean_shift", mean_shift(reference, current))] if feature == "score" else []
+    return [
+        Hypothesis(feature, part, "psi", psi(*counts), divergences(*counts), evidence),
+        Hypothesis(feature, part, "ks", ks(reference, current), () if part == ALL else (("wasserstein", moved),)),
+        *([Hypothesis(feature, part, "wasserstein", moved())] if part == ALL else []),
+        *compare_missing(feature, part, reference, current),
+        *compare_non_finite(feature, part, reference, current),
+        *means,
+    ]
+
+
+def _labels(reference: NumericSketch, unions: IntArray) -> list[str]:
+    return numeric_labels(NumericBins(tuple(reference.edges[np.flatnonzero(np.diff(unions))].tolist())))
+
+
+def _ranked(sizes: Mapping[str, int]) -> Iterator[tuple[str, Sequence[int]]]:
+    for value in sorted(sizes, key=lambda name: (name == OTHER, -sizes[name], name)):
+        yield value, range(sizes[value])
+
+
+def _cut(spans: Sequence[Window], window: Window) -> list[Window]:
+    """Whole windows within the spans; of more than 60 some, evenly."""
+    found: list[Window] = []
+    for span in spans:
+        start = span.start
+        while start + window.length <= span.end:
+            found.append(Window(start, start + window.length))
+            start += window.length
+    step = max(1, -(-len(found) // MOST_WINDOWS))
+    return found[::step]
