@@ -6,7 +6,7 @@ Each compares a reference with a current window and returns a ``Result``, all of
 
 from tidegauge.detectors.statistics.bins import CategoryBins, NumericBins
 from tidegauge.detectors.statistics.chi_squared import chi_squared
-from tidegauge.detectors.statistics.fdr import benjamini_hochberg
+from tidegauge.detectors.statistics.fdr import benjamini_hochberg, e_benjamini_hochberg
 from tidegauge.detectors.statistics.hellinger import hellinger
 from tidegauge.detectors.statistics.jensen_shannon import jensen_shannon
 from tidegauge.detectors.statistics.kl import kl
@@ -28,6 +28,7 @@ __all__ = [
     "Undetermined",
     "benjamini_hochberg",
     "chi_squared",
+    "e_benjamini_hochberg",
     "hellinger",
     "jensen_shannon",
     "kl",

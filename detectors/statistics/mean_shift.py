@@ -36,12 +36,17 @@ def mean_shift(reference: FloatArray, current: FloatArray, *, floor: float = FLO
     with np.errstate(all="ignore"):
         value = float(np.mean(right) - np.mean(left))
         spreads = float(np.var(left, ddof=1)), float(np.var(right, ddof=1))
-    numbers = _judged(value, spreads, (n, m))
+    numbers = judged_moments(value, spreads, (n, m))
     return settled(Result("mean_shift", value, *numbers, floor, n, m, dropped_reference, dropped_current))
 
 
-def _judged(value: float, spreads: tuple[float, float], sizes: tuple[int, int]) -> tuple[float, float]:
-    """Welch's p-value and the effect; NaN, which settles as Undetermined, where a variance over- or underflows."""
+def judged_moments(value: float, spreads: tuple[float, float], sizes: tuple[int, int]) -> tuple[float, float]:
+    """Welch's p-value and the effect; NaN, which settles as Undetermined, where a variance over- or underflows.
+
+    >>> p_value, effect = judged_moments(20.0, (841.67, 841.67), (100, 100))
+    >>> round(effect, 3), round(p_value, 8)
+    (0.675, 2.23e-06)
+    """
     a, b = (spread / size for spread, size in zip(spreads, sizes, strict=True))
     if not (a > 0 and a * a > 0 and a + b < 1e150 and math.isfinite(value)):
         return math.nan, math.nan

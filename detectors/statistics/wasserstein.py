@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from tidegauge.detectors.statistics.arrays import FloatArray, finite_sorted
+from tidegauge.detectors.statistics.arrays import FloatArray, IntArray, finite_sorted
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined, beyond_noise, settled
 
 FLOOR = 0.1
 GRID = 128
+TURN = np.sin(np.linspace(0, math.pi / 2, GRID + 1)) ** 2
 PERMUTED_UP_TO = 500
 PERMUTATIONS = 999
 
@@ -45,11 +46,19 @@ class NullDistance:
         >>> round(null.mean, 3), round(math.sqrt(2 / math.pi) * math.pi / 8, 3)
         (0.313, 0.313)
         """
-        n = len(pooled)
-        turn = np.sin(np.linspace(0, math.pi / 2, GRID + 1)) ** 2
-        at = np.unique(np.rint(turn * (n - 1)).astype(np.int64))
-        span = float(pooled[-1] - pooled[0])
-        width = np.diff(pooled[at]) / span
+        at = ranks(len(pooled))
+        return cls.of_ranks(pooled[at], at, len(pooled))
+
+    @classmethod
+    def of_ranks(cls, values: FloatArray, at: IntArray, n: int) -> NullDistance:
+        """From the values at the ranks ``at``, the first and the last among them, of ``n`` in ascending order.
+
+        >>> ramp = (np.arange(1000) + 0.5) / 1000
+        >>> NullDistance.of_ranks(ramp[ranks(1000)], ranks(1000), 1000) == NullDistance.fit(ramp)
+        True
+        """
+        span = float(values[-1] - values[0])
+        width = np.diff(values) / span
         below = (at[1:] + at[:-1] + 1) / (2 * n)
         mean, square = _moments(width, below)
         if not mean > 0:
@@ -62,6 +71,17 @@ class NullDistance:
             return 1.0
         width = math.sqrt(math.log1p(self.variation**2))
         return float(ndtr(-(math.log(scaled / self.mean) + width * width / 2) / width))
+
+
+def ranks(n: int) -> IntArray:
+    """Of n values in order those that the law is computed from, closer together in the tails.
+
+    >>> ranks(3).tolist()
+    [0, 1, 2]
+    """
+    at = np.rint(TURN * (n - 1)).astype(np.int64)
+    found: IntArray = at[np.append(True, at[1:] > at[:-1])]
+    return found
 
 
 def _moments(width: FloatArray, below: FloatArray) -> tuple[float, float]:

@@ -1,0 +1,154 @@
+"""One look after another at many streams: evidence that a mean has left its season, since when, and by how much.
+
+For each stream, side and bet an e-detector runs on factors of Catoni's kind (``catoni``) of w - nu, with w the
+whitened, studentised block of the baseline and nu the *margin*: a third of the effect's floor, in the unit of w. So
+small changes for good, and the errors of the baseline itself, do not add up to an alarm however long one looks. The
+mixture over sides and bets of Shiryaev-Roberts e-detectors alarms at A: one false alarm in A looks or more, as long
+as a block's w, given those before, has a mean within the margin and a variance of at most 1. That is exact for
+independent blocks with a known baseline, and for dependent ones as good as the baseline describes them.
+
+The e-CUSUM of the best bet dates the change (its last new beginning); the blocks since then give the effect, and a
+confidence sequence whose level is divided by the number of blocks at which the change could have begun. An average
+that forgets half in half a day says when it is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegauge.detectors.sequential.baseline import Baseline
+from tidegauge.detectors.sequential.catoni import BETS, log_factor
+from tidegauge.detectors.sequential.confidence import mean_radius
+from tidegauge.detectors.sequential.e_detectors import e_cusum, mixture, shiryaev_roberts
+from tidegauge.detectors.statistics.arrays import BoolArray, FloatArray
+
+Array: TypeAlias = NDArray[np.float64]
+SHAPE = (2, len(BETS))
+"""Sides (more, less) and bets."""
+ROOM = 3.0
+"""How far log M may rise above log A: what is over is found to be over soon."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Plain arrays for S streams; the next look needs nothing else. Times are seconds since 1970."""
+
+    before: FloatArray
+    detector: FloatArray
+    chain: FloatArray
+    process: FloatArray
+    began: FloatArray
+    blocks: FloatArray
+    moved: FloatArray
+    scaled: FloatArray
+    looks: FloatArray
+    recent: FloatArray
+
+    @classmethod
+    def start(cls, streams: int) -> State:
+        """Before the first look."""
+        full, flat = (streams, *SHAPE), np.zeros(streams)
+        nothing = np.full(full, -np.inf)
+        zero = np.zeros(full)
+        return cls(np.full(streams, np.nan), nothing, nothing, zero, zero, zero, zero, zero, flat, flat)
+
+    def take(self, streams: NDArray[np.intp]) -> State:
+        """The state of some streams, in this order."""
+        return State(**{each.name: getattr(self, each.name)[streams] for each in fields(self)})
+
+    def anew(self, where: BoolArray) -> State:
+        """With no evidence on some streams; what was last seen of them stays."""
+        empty = np.where(where[:, None, None], -np.inf, 0.0)
+        return replace(self, detector=self.detector + empty, chain=self.chain + empty)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look shows of S streams. Effects are in the streams' own units, above (positive) or below the season."""
+
+    log_e: FloatArray
+    log_e_process: FloatArray
+    effect: FloatArray
+    low: FloatArray
+    high: FloatArray
+    since: FloatArray
+    blocks: FloatArray
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A baseline, and the effect below which nothing matters, of S streams in their units."""
+
+    baseline: Baseline
+    floors: FloatArray
+    log_a: float = np.inf
+    per_day: int = 24
+
+    def step(self, state: State, means: Array, noise: Array, slot: int, began: float) -> State:
+        """One more block, begun at ``began`` seconds since 1970; a stream without a value (NaN) stays as it is."""
+        base = self.baseline
+        residual, deviation = base.residuals(means, noise, slot)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = residual / deviation
+            memory = np.where(np.isfinite(state.before), base.memory, 0.0)
+            kept = np.sqrt((1 - memory**2) * base.long_run)
+            w = (z - memory * np.nan_to_num(state.before)) / kept
+            unit = kept * deviation / (1 - memory)
+            there = np.isfinite(w) & (base.usable > 0)
+        w, unit = np.where(there, w, 0.0), np.where(there, unit, 1.0)
+        margin = self.floors / (3 * unit)
+        factor = log_factor(np.stack([w - margin, -w - margin], axis=1))
+        factor = np.where(there[:, None, None], factor, 0.0)
+        after = self._advanced(state, factor, np.where(there, residual, 0.0), unit, began, there)
+        return replace(after, before=np.where(there, z, np.where(np.isfinite(means), state.before, np.nan)))
+
+    def _advanced(
+        self, state: State, factor: Array, residual: Array, unit: Array, began: float, there: NDArray[np.bool_]
+    ) -> State:
+        seen = there[:, None, None]
+        anew = seen & (state.chain <= 0)
+        detector = np.minimum(shiryaev_roberts(state.detector, factor), self.log_a + ROOM)
+        chain = e_cusum(state.chain, factor)
+        old = np.where(anew, 0.0, 1.0)
+        one = there.astype(np.float64)[:, None, None]
+        share = np.maximum(1 / (state.looks + 1), 1 - 0.5 ** (2 / self.per_day))
+        return State(
+            before=state.before,
+            detector=np.where(seen, detector, state.detector),
+            chain=np.where(seen, chain, state.chain),
+            process=state.process + factor,
+            began=np.where(anew, began, state.began),
+            blocks=old * state.blocks + one,
+            moved=old * state.moved + one * residual[:, None, None],
+            scaled=old * state.scaled + one * unit[:, None, None],
+            looks=state.looks + there,
+            recent=np.where(there, state.recent + share * (residual - state.recent), state.recent),
+        )
+
+    def settled(self, state: State, already: BoolArray) -> tuple[State, Look, BoolArray]:
+        """The state after a look, the look, and where alarms are on, ``already`` being those that were on before it.
+
+        An alarm begins where the evidence passes A and the effect its floor, and ends where the half day that is past
+        is back within half the floor; the stream's evidence then begins anew.
+        """
+        look = self.look(state)
+        lasting = np.sign(look.effect) * state.recent >= self.floors / 2
+        on = (already | ((look.log_e >= self.log_a) & (np.abs(look.effect) >= self.floors))) & lasting
+        return (state.anew(already & ~on) if np.any(already & ~on) else state), look, on
+
+    def look(self, state: State, alpha: float = 0.05) -> Look:
+        """What the state says now."""
+        rows = np.arange(len(state.before))
+        best = state.chain.reshape(len(rows), -1).argmax(axis=1)
+        blocks, moved, scaled, began = (
+            each.reshape(len(rows), -1)[rows, best] for each in (state.blocks, state.moved, state.scaled, state.began)
+        )
+        count = np.maximum(blocks, 1.0)
+        effect = moved / count
+        radius = mean_radius(count, alpha / np.maximum(state.looks, 1.0)) * scaled / count
+        log_e, process = mixture(state.detector, 2), mixture(state.process, 2)
+        return Look(log_e, process, effect, effect - radius, effect + radius, began, blocks)
