@@ -11,6 +11,8 @@ from tidegauge.config import Detectors
 from tidegauge.detectors.embedding import Embedder, ServiceRound
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.models import ModelRound
+from tidegauge.detectors.performance import PerformanceRound
+from tidegauge.detectors.sequential.round import SequentialRound
 from tidegauge.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -27,16 +29,21 @@ class DetectorLoop:
 
     def __init__(self, store: Store, settings: Detectors, embedder: Embedder | None = None) -> None:
         self._models = ModelRound(store, settings)
+        self._sequential = SequentialRound(store, settings)
+        self._performance = PerformanceRound(store, settings)
         self._services = ServiceRound(store, settings, embedder)
 
     def run(self, now: datetime) -> list[Finding]:
-        """All findings of the windows that were due at ``now``, as stored. The same ``now`` again finds nothing due.
+        """All findings of what was due at ``now``, as stored. The same ``now`` again finds nothing due.
 
         A subject that fails is logged and counted, and tried again in the next run; the others are not held up.
         """
         findings: list[Finding] = []
         for model in self._models.subjects(now):
             findings += _guarded(self._models.run, model, now)
+            findings += _guarded(self._sequential.run, model, now)
+        for model in self._performance.subjects(now):
+            findings += _guarded(self._performance.run, model, now)
         for service in self._services.subjects(now):
             findings += _guarded(self._services.run, service, now)
         return findings

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
 from tidegauge.demo.flights import FlightsStream, data, parse_fault
+from tidegauge.demo.flights.damage import damaged
 from tidegauge.demo.flights.faults import CHOICES, NEW_CODES, UNITS
 from tidegauge.errors import ConfigError
 
@@ -22,6 +23,22 @@ EXPECTED_CHANGES = {
     "constant:dest:EWR": {"dest"} | ANSWERS,
     "labels:UA": {"late"},
     "new_category:UA": {"carrier"} | ANSWERS,
+    "missing:humid:UA": {"humid"} | ANSWERS,
+    "default:temp": {"temp"} | ANSWERS,
+    "outliers:distance": {"distance"} | ANSWERS,
+    "precision:temp": {"temp"} | ANSWERS,
+    "skew:plane_age": {"plane_age"} | ANSWERS,
+    "swap:temp:humid": {"temp", "humid"} | ANSWERS,
+    "stale:temp": {"temp"} | ANSWERS,
+    "timezone": {"hour", "minute_of_day"} | ANSWERS,
+    "join": {"plane_age", "seats"} | ANSWERS,
+    "type:distance": ANSWERS,
+    "definition": {"late"},
+    "concept:UA": {"late"},
+    "lost:late": {"late", "label_time"},
+    "delay:3": {"label_time"},
+    "calibration": ANSWERS,
+    "threshold": {"prediction"},
     "version": {"version"} | ANSWERS,
     "version:0.3": {"version"} | ANSWERS,
 }
@@ -64,6 +81,27 @@ def test_a_fault_changes_what_it_says_on_its_slice_from_its_day_on_and_nothing_e
     assert faulty.training.equals(sound.training)
 
 
+@pytest.mark.parametrize("faulty", [f"type:distance@{DAY}", f"duplicates:0.5@{DAY}", f"keys@{DAY}"], indirect=True)
+def test_what_is_wrong_with_logging_alone_is_seen_from_its_day_on(sound: FlightsStream, faulty: FlightsStream) -> None:
+    days = [(one, two) for one, two in zip(sound.days(), faulty.days(), strict=True) if abs(one.date - DAY).days <= 1]
+    different = {
+        one.date
+        for one, two in days
+        if one.label_ids != two.label_ids or not one.predictions_frame.equals(two.predictions_frame)
+    }
+    assert min(different) == DAY
+    assert DAY + timedelta(days=1) in different
+
+
+def test_more_or_fewer_flights_come_and_their_labels_with_them(sound: FlightsStream) -> None:
+    later = sound.later.filter(pl.col("date") >= DAY)
+    half, twice = (sound.with_fault(parse_fault(f"{kind}@{DAY}")).later for kind in ("drop:0.5", "mix:UA"))
+
+    assert 0.45 < half.filter(pl.col("date") >= DAY).height / later.height < 0.55
+    assert twice.height - sound.later.height == later.filter(pl.col("carrier") == "UA").height
+    assert twice["prediction_id"].is_unique().all()
+
+
 @pytest.mark.parametrize("faulty", [f"volume:JFK@{DAY}"], indirect=True)
 def test_lost_volume_takes_that_origins_flights_and_their_labels(sound: FlightsStream, faulty: FlightsStream) -> None:
     gone = (pl.col("date") >= DAY) & (pl.col("origin") == "JFK")
@@ -87,7 +125,7 @@ def test_another_fault_leaves_the_first_stream_as_it_was(sound: FlightsStream) -
 
 def with_fault(sound: FlightsStream, text: str) -> pl.DataFrame:
     rows = sound.later.filter(pl.col("date") >= DAY)
-    return parse_fault(f"{text}@{DAY}").apply(rows, sound.training)
+    return damaged(rows, parse_fault(f"{text}@{DAY}"), sound.training)
 
 
 def test_units_become_the_other_ones(sound: FlightsStream) -> None:
@@ -186,6 +224,10 @@ def test_an_unknown_or_half_written_fault_is_told_the_choices(text: str) -> None
         ("volume:BOS@2013-07-01", "'BOS' is none of"),
         ("version:0@2013-07-01", "'0' is no share"),
         ("version:nan@2013-07-01", "'nan' is no share"),
+        ("delay:0@2013-07-01", "'0' is no number of days"),
+        ("lost:some@2013-07-01", "'some' is none of late"),
+        ("swap:temp@2013-07-01", "1 argument"),
+        ("join:UA@2013-07-01", "1 argument"),
         ("version:all@2013-07-01", "'all' is no share"),
     ],
 )

@@ -59,6 +59,7 @@ def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: dat
                 ),
             ),
             embedder="off" if light else "auto",
+            false_pages_per_month=0,  # the year's figures are about weekly windows; `tidegauge calibrate` has the hours
         ),
         judges=Judges(enabled=True, base_url=models_url, api_key=SecretStr("none"), model=JUDGE, rate=0.06),
         direct=Direct(flush_after_s=0.01),  # one client that waits for each answer: nothing to group

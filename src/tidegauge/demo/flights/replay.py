@@ -11,14 +11,13 @@ import polars as pl
 import pyarrow as pa
 
 from tidegauge.config import Detectors, Watch
-from tidegauge.demo.flights.data import CATEGORICAL
 from tidegauge.demo.flights.stream import FlightsStream
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.runner import DetectorLoop
 from tidegauge.store import Store
 
 AFTER_MIDNIGHT = timedelta(minutes=2)
-FILLED = ("predictions", "labels", "findings", "reference_profiles")
+FILLED = ("predictions", "labels", "findings", "reference_profiles", "performance")
 
 
 class Direct:
@@ -43,8 +42,8 @@ class Direct:
     ) -> list[str]:
         """Store one prediction a row of ``frame``."""
         assert score and prediction_id and timestamp
-        numeric = [name for name in features if name not in CATEGORICAL]
-        texts = [name for name in features if name in CATEGORICAL]
+        texts = [name for name in features if frame.schema[name] == pl.String]
+        numeric = [name for name in features if name not in texts]
         columns = {
             "timestamp": frame[timestamp].dt.cast_time_unit("ns").to_arrow(),
             "prediction_id": frame[prediction_id].to_arrow().cast(pa.string()),
@@ -77,7 +76,8 @@ def replay(store: Store, stream: FlightsStream, watch: Watch) -> list[Finding]:
     """Empty the tables, log the training set, then each day; what the detectors found after each that has flights."""
     for table in FILLED:
         store.execute(f"TRUNCATE TABLE {table}")
-    client, loop = Direct(store), DetectorLoop(store, Detectors(models=(watch,), embedder="off"))
+    settings = Detectors(models=(watch,), embedder="off", false_pages_per_month=0)
+    client, loop = Direct(store), DetectorLoop(store, settings)
     stream.send_training(client)
     findings: list[Finding] = []
     for day in stream.days():

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tidegauge.demo.flights import data
+from tidegauge.demo.flights import damage, data
 from tidegauge.demo.flights.faults import LAST_DAY, Fault
 from tidegauge.demo.flights.model import MODEL, Fitted, LateModel, fit, fit_with_a_bug
 
@@ -106,11 +106,13 @@ class FlightsStream:
     @cached_property
     def later(self) -> pl.DataFrame:
         """April to December with the fault in it, in the columns of ``training``."""
-        rows, model = data.later_part(self._rows), self.fitted.model
-        if self.fault is not None:
-            rows = self.fault.apply(rows, data.training_part(self._rows))
-        before = _answered(rows, model, model.score(rows))
-        return self._released(before) if self.fault is not None and self.fault.kind == "version" else before
+        rows, model, fault = data.later_part(self._rows), self.fitted.model, self.fault
+        if fault is None:
+            return _answered(rows, model, model.score(rows))
+        rows = damage.damaged(rows, fault, data.training_part(self._rows))
+        scores = damage.scores_of(rows, fault, model.score(damage.read_by_model(rows, fault)))
+        before = damage.answers_of(_answered(rows, model, scores), fault)
+        return self._released(before) if fault.kind == "version" else before
 
     @cached_property
     def training_labels(self) -> Labels:
@@ -125,8 +127,10 @@ class FlightsStream:
         first, last = data.LAST_TRAINING_DAY + timedelta(days=1), max((LAST_DAY, *labels))
         for day in (first + timedelta(days=each) for each in range((last - first).days + 1)):
             known = _labels(labels.get(day, none))
-            frame = flights.get(day, none).drop("date", "late", "label_time")
-            yield Day(day, data.day_end(day), frame, known.ids, known.values, known.times)
+            ids, frame = known.ids, flights.get(day, none).drop("date", "late", "label_time")
+            if self.fault is not None and day >= self.fault.since:
+                ids, frame = damage.logged_ids(ids, self.fault), damage.logged(frame, self.fault)
+            yield Day(day, data.day_end(day), frame, ids, known.values, known.times)
 
     def send_training(self, client: Client) -> None:
         """Log the training set, in the role ``training``, and its labels."""

@@ -1,0 +1,204 @@
+"""The walk: every check in the order of its stage, then the causes, ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from tidegauge.detectors.diagnose import arrivals, truths
+from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case, days_of
+from tidegauge.detectors.diagnose.concept import concept
+from tidegauge.detectors.diagnose.downstream import downstream
+from tidegauge.detectors.diagnose.features import categories, features
+from tidegauge.detectors.diagnose.outputs import scores, threshold, versions
+from tidegauge.detectors.diagnose.ranking import CLOSE, OUTPUTS, Cause, closeness, rank
+from tidegauge.detectors.diagnose.reader import Asked, Reader
+from tidegauge.detectors.diagnose.relations import relations
+from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows, Truth, no_truth
+from tidegauge.detectors.diagnose.skew import skew
+from tidegauge.detectors.diagnose.swapped import swapped
+from tidegauge.detectors.diagnose.timing import clocks, stale
+from tidegauge.detectors.diagnose.turn import Turn, turns
+from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict
+from tidegauge.errors import TidegaugeError
+from tidegauge.store import Store
+
+MARGIN = timedelta(days=14)
+"""Read before the days compared where the change is yet to be found, so that there is enough before it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question. ``run`` sees the two windows and what earlier checks said, and answers with one verdict or more."""
+
+    name: str
+    stage: Stage
+    run: Callable[[Case, Sequence[Verdict]], Iterable[Verdict]]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found out about one model.
+
+    Attributes:
+        since: When the change began; ``how`` it was found.
+        verdicts: All answers, in the order of the walk.
+        causes: What explains most of the change first.
+    """
+
+    model: str
+    start: datetime
+    since: datetime
+    until: datetime
+    how: str
+    rows_before: int
+    rows_since: int
+    verdicts: tuple[Verdict, ...]
+    causes: tuple[Cause, ...]
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something is bad, not only suspect."""
+        return any(each.finding.level is Level.BAD for each in self.causes)
+
+
+def _named(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
+    """Marks that one feature or two bear by themselves."""
+    crossed = swapped(case)
+    marks = [*features(case), *categories(case), *clocks(case), *stale(case)]
+    return [*([crossed] if crossed else []), *marks]
+
+
+def _relations(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
+    return relations(_settled(case, so_far), _ailing(so_far))
+
+
+def _outputs(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
+    """Scores and decisions of the versions that were there before: a new one has its own."""
+    releases = [each.part for each in so_far if each.cause == "new version"]
+    kept = np.ones(case.rows.count, dtype=np.bool_)
+    for part in releases:
+        kept &= ~case.rows.rows_in(part)
+    if (kept & case.after).sum() < 100:
+        why = "a new version answers everything"
+        return [Verdict(name, Stage.MODEL, Level.UNKNOWN, why) for name in ("scores", "decisions")]
+    known = case.only(kept) if releases else case
+    return [scores(known, bool(_ailing(so_far))), threshold(known)]
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("duplicates", Stage.LOGGING, lambda case, _: [arrivals.duplicates(case)]),
+    Check("prediction ids", Stage.LOGGING, lambda case, _: [arrivals.unnamed(case)]),
+    Check("event times", Stage.LOGGING, lambda case, _: [arrivals.doubtful_times(case)]),
+    Check("volume and mix", Stage.LOGGING, lambda case, _: arrivals.volume(case)),
+    Check("label coverage", Stage.LOGGING, lambda case, _: truths.coverage(case)),
+    Check("label delay", Stage.LOGGING, lambda case, _: [truths.delay(case)]),
+    Check("label keys", Stage.LOGGING, lambda case, _: [truths.orphans(case)]),
+    Check("label contradictions", Stage.LOGGING, lambda case, _: [truths.contradictions(case)]),
+    Check("label classes", Stage.LOGGING, lambda case, _: [truths.lost_class(case)]),
+    Check("label meaning", Stage.LOGGING, lambda case, _: truths.flipped(case)),
+    Check("features", Stage.DATA, _named),
+    Check("relations", Stage.DATA, _relations),
+    Check("train/serve skew", Stage.DATA, lambda case, _: skew(case)),
+    Check("concept", Stage.CONCEPT, lambda case, _: concept(case)),
+    Check("versions", Stage.MODEL, lambda case, _: versions(case)),
+    Check("outputs", Stage.MODEL, _outputs),
+    Check("downstream", Stage.DOWNSTREAM, lambda case, _: downstream(case)),
+)
+
+
+def diagnose(store: Store, asked: Asked) -> Diagnosis:
+    """Walk through all checks of one model.
+
+    Raises:
+        TidegaugeError: the model has no predictions, or fewer than three days of them before the change.
+    """
+    reader = Reader(store)
+    newest = reader.newest(asked.model, asked.until)
+    if newest is None:
+        raise TidegaugeError(
+            f"there are no predictions of {asked.model!r}: `tidegauge diagnose` needs a model that logs them"
+        )
+    asked = replace(asked, until=min(asked.until, newest + timedelta(seconds=1)))
+    wide = asked if asked.since else replace(asked, history=asked.history + MARGIN)
+    rows, truth, ids = reader.read(wide)
+    if asked.since:
+        return _at(reader, asked, Turn(asked.since, "", 0.0, True), rows, truth, ids)
+    found = [_at(reader, asked, each, rows, truth, ids) for each in turns(rows, asked.until)]
+    return max(found, key=_told)
+
+
+def _told(each: Diagnosis) -> tuple[bool, bool, float]:
+    """Whether something is wrong, whether it is known closely what, and how much, and how much of it, that explains."""
+    if not each.wrong:
+        return False, False, 0.0
+    first = each.causes[0]
+    return True, closeness(first.finding) >= CLOSE, first.weight * first.share
+
+
+def _at(reader: Reader, asked: Asked, begun: Turn, rows: Rows, truth: Truth, ids: Hashes) -> Diagnosis:
+    """The walk for one moment; of several moments, that at which most is explained is believed."""
+    case = _case(asked, begun.at, rows)
+    if -case.first < FEWEST_DAYS:
+        raise TidegaugeError(
+            f"only {-case.first} day(s) of predictions of {asked.model!r} before {begun.at:%Y-%m-%d %H:%M}: "
+            f"{FEWEST_DAYS} are needed to know what is usual; name a later --since"
+        )
+    notes = reader.notes(asked, begun.at)
+    copies = reader.training_copies(asked, begun.at - asked.history)
+    case = replace(case, truth=truth, ids_before=ids, notes=notes, copies=copies)
+    verdicts = walk(case)
+    start = begun.at + timedelta(days=case.first)
+    counted = int(case.before.sum()) * rows.every, int(case.after.sum()) * rows.every
+    how = "as asked" if asked.since else begun.how
+    causes = tuple(rank(verdicts))
+    return Diagnosis(asked.model, start, begun.at, asked.until, how, *counted, tuple(verdicts), causes)
+
+
+def walk(case: Case) -> list[Verdict]:
+    """All verdicts, in the order of the stages."""
+    so_far: list[Verdict] = []
+    for check in CHECKS:
+        so_far += check.run(case, so_far)
+    order = list(Stage)
+    return sorted(so_far, key=lambda each: order.index(each.stage))
+
+
+def _case(asked: Asked, since: datetime, rows: Rows) -> Case:
+    """The rows compared, each id and second once."""
+    inside = rows.seconds >= (since - asked.history).timestamp()
+    kept = rows.take(inside)
+    repeated = repeats(kept)
+    none = no_truth()
+    days: Ints = days_of(kept.seconds, since)
+    return Case(asked.model, since, asked.until, kept.take(~repeated), (repeated, days), none, none.ids)
+
+
+def repeats(rows: Rows) -> Mask:
+    """Rows that say again what an earlier one with the same id at the same second said."""
+    order = np.lexsort((np.arange(rows.count), rows.seconds, rows.ids))
+    ids, seconds = rows.ids[order], rows.seconds[order]
+    found = np.zeros(rows.count, dtype=np.bool_)
+    if rows.count > 1:
+        found[order[1:]] = (ids[1:] == ids[:-1]) & (seconds[1:] == seconds[:-1]) & (ids[1:] != 0)
+    return found
+
+
+def _ailing(so_far: Sequence[Verdict]) -> frozenset[str]:
+    """Features of which it is known what is wrong with their values; that some are missing does not say it."""
+    bad = (each for each in so_far if each.level is Level.BAD and each.stage is Stage.DATA)
+    return frozenset().union(*(each.columns for each in bad if each.cause != "missing")) - OUTPUTS
+
+
+def _settled(case: Case, so_far: Sequence[Verdict]) -> Case:
+    """Without parts whose volume changed, which would look like features that moved."""
+    parts = [each.part for each in so_far if each.check == "traffic mix" and each.level is Level.BAD]
+    for part in parts:
+        case = case.without(part)
+    return case
+
+
+__all__ = ["CHECKS", "Check", "Diagnosis", "diagnose", "walk"]

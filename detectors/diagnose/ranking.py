@@ -1,0 +1,154 @@
+"""From verdicts to causes: what explains most of all that changed comes first.
+
+The weight of a finding is log2(1 + strength): 1.6 where it is just bad, 5 at most. A finding explains another where
+
+- it is bad itself;
+- what the other found changed lies downstream of what it changed: features and versions make scores, scores make
+  decisions and loss, labels make the loss, a traffic mix moves features;
+- both are about rows that can be the same;
+- it comes earlier in the walk, or says more closely what happened to the same columns (``CLOSENESS``).
+
+A cause is a finding that no other explains. Its rank is the sum of the weights of what it explains, itself included;
+bad before suspect, and consequences (stage downstream) after causes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log2
+
+from tidegauge.detectors.diagnose.verdict import Level, Part, Stage, Verdict
+
+FLOW: Mapping[str, frozenset[str]] = {
+    "feature": frozenset({"score", "prediction", "loss"}),
+    "version": frozenset({"score", "prediction", "loss"}),
+    "score": frozenset({"prediction", "loss"}),
+    "prediction": frozenset({"prediction"}),
+    "label": frozenset({"label", "loss"}),
+    "volume": frozenset({"volume"}),
+    "loss": frozenset({"loss"}),
+}
+OUTPUTS = frozenset({"score", "prediction", "loss", "label", "volume", "version"})
+CLOSENESS: Mapping[str, int] = {
+    "moved": 1,
+    "skew": 2,
+    "joined wrongly": 3,
+    "units": 4,
+    "outliers": 4,
+    "default value": 4,
+    "precision lost": 4,
+    "labels missing": 1,
+    "labels late": 3,
+    "label class lost": 4,
+    "label keys broken": 4,
+    "volume rise": 1,
+    "volume drop": 1,
+    "part grew": 2,
+    "part shrank": 2,
+    "part gone": 3,
+    "scores off": 1,
+    "concept": 1,
+}
+"""How closely a kind of cause says what happened; 5 where it is not listed."""
+CLOSE = 4
+STAGES = tuple(Stage)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A finding that nothing else explains, with what it explains itself.
+
+    Attributes:
+        weight: The sum of the weights of the finding and of what it explains.
+        share: The same as a share of the weights of all findings, 0 to 1.
+    """
+
+    finding: Verdict
+    explains: tuple[Verdict, ...]
+    weight: float
+    share: float
+
+    @property
+    def sure(self) -> str:
+        """In words how sure it is."""
+        if self.finding.level is not Level.BAD:
+            return "possible"
+        if self.share >= 0.75 and self.finding.strength >= 4:
+            return "very likely"
+        return "likely" if self.share >= 0.4 else "possible"
+
+
+def weight(verdict: Verdict) -> float:
+    """How much a finding counts.
+
+    >>> weight(Verdict("volume", Stage.LOGGING, Level.BAD, "", strength=31.0))
+    5.0
+    """
+    return log2(1 + max(0.0, verdict.strength))
+
+
+def rank(verdicts: Sequence[Verdict]) -> list[Cause]:
+    """All causes, what explains most first."""
+    found = [each for each in verdicts if each.found]
+    total = sum(map(weight, found)) or 1.0
+    causes = []
+    for each in found:
+        if any(explains(other, each) for other in found if other is not each):
+            continue
+        explained = tuple(other for other in found if other is not each and explains(each, other))
+        own = weight(each) + sum(map(weight, explained))
+        causes.append(Cause(each, explained, own, own / total))
+    return sorted(causes, key=_order)
+
+
+def explains(cause: Verdict, other: Verdict) -> bool:
+    """Whether ``other`` follows from ``cause``, by the rules above."""
+    if cause.level is not Level.BAD or not overlap(cause.part, other.part):
+        return False
+    if _place(cause) == _place(other):
+        return False
+    same = other.columns <= cause.columns
+    if same and _closer(cause, other):
+        return True
+    return other.columns <= reach(cause) and _place(cause) < _place(other) and not same
+
+
+def reach(verdict: Verdict) -> frozenset[str]:
+    """What is changed by it, directly or downstream."""
+    found = set(verdict.columns)
+    for column in verdict.columns:
+        found |= FLOW[column if column in OUTPUTS else "feature"]
+    return frozenset(found)
+
+
+def overlap(one: Part, other: Part) -> bool:
+    """Whether rows can be in both: no dimension is pinned to two values.
+
+    >>> from tidegauge.model import Slice
+    >>> overlap((Slice("carrier", "UA"),), (Slice("carrier", "AA"),)), overlap((), (Slice("carrier", "AA"),))
+    (False, True)
+    """
+    pinned = {each.dimension: each.value for each in one}
+    return all(pinned.get(each.dimension, each.value) == each.value for each in other)
+
+
+def _place(verdict: Verdict) -> tuple[int, int]:
+    """Earlier in the walk, then closer."""
+    return STAGES.index(verdict.stage), -closeness(verdict)
+
+
+def _closer(cause: Verdict, other: Verdict) -> bool:
+    if STAGES.index(cause.stage) != STAGES.index(other.stage):
+        return STAGES.index(cause.stage) < STAGES.index(other.stage)
+    return closeness(cause) > closeness(other)
+
+
+def closeness(verdict: Verdict) -> int:
+    """How closely it says what happened, 1 to 5."""
+    return CLOSENESS.get(verdict.cause, 5)
+
+
+def _order(cause: Cause) -> tuple[bool, bool, float, tuple[int, int]]:
+    finding = cause.finding
+    return finding.level is not Level.BAD, finding.stage is Stage.DOWNSTREAM, -cause.weight, _place(finding)

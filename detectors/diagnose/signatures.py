@@ -1,0 +1,155 @@
+"""What may have happened to the values of one number: each function knows one kind of fault by its marks.
+
+They compare finite values before and since, of one part of the traffic, and return a sentence and numbers, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from tidegauge.detectors.diagnose.cells import cut, distance
+from tidegauge.detectors.diagnose.rows import Floats, Ints
+
+FEWEST = 100
+RARE, FREQUENT = 0.01, 0.05
+MOST_OUTLIERS, LEAST_OUTLIERS, FEWEST_OUTLIERS = 0.2, 0.0005, 3
+FEWEST_DIFFERENT = 10
+"""Values that a feature must have had before units or precision can be told from them."""
+MANY = 0.2
+FAR, SAME = 10.0, 1.5
+"""Outliers lie so many ranges beyond the range of before; what is left is the same within so many usual distances."""
+GRIDS = (1000.0, 100.0, 10.0, 1.0, 0.1)
+ON_GRID, OFF_GRID = 0.999, 0.9
+MOST_ALIKE = 0.5
+"""The share of one value before, beyond which a quiet spell makes all values the same."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """One feature in one part: finite values before and since with their days since, cell edges, usual distance.
+
+    ``narrow`` says that the part is not all traffic.
+    """
+
+    before: Floats
+    since: Floats
+    days: Ints
+    edges: Floats
+    usual: float
+    narrow: bool = False
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is anything to compare."""
+        return min(len(self.before), len(self.since)) >= FEWEST
+
+    @property
+    def varied(self) -> bool:
+        """Whether it had many values before, none of them half of all."""
+        found, counts = np.unique(self.before, return_counts=True)
+        return len(found) >= FEWEST_DIFFERENT and bool(counts.max() < MOST_ALIKE * len(self.before))
+
+    @property
+    def distance(self) -> float:
+        """Of the distribution since from that before, 0 to 1."""
+        return self.distance_if(self.since)
+
+    def distance_if(self, since: Floats) -> float:
+        """The distance that other values since would have."""
+        return float(distance(_counted(since, self.edges), _counted(self.before, self.edges)))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What was seen. ``strength`` is how many times clearer than the least that would be called it."""
+
+    cause: str
+    said: str
+    strength: float
+    evidence: Mapping[str, float | str] = field(default_factory=dict)
+
+
+Signature: TypeAlias = Callable[[Values], Mark | None]
+
+
+def stuck(values: Values) -> Mark | None:
+    """One value for all, where there were several."""
+    now = values.since[0]
+    if (values.since != now).any() or (values.before == now).mean() > MOST_ALIKE:
+        return None
+    share = float((values.before == now).mean())
+    said = f"stuck at {now:g} for all {len(values.since):,} rows; {share:.0%} had that value before"
+    return Mark("stuck", said, 32.0 * (1 - share), {"value": float(now), "share before": share})
+
+
+def default_value(values: Values) -> Mark | None:
+    """A value that was rare before is frequent since, on each day alike: something fills it in."""
+    found, counts = np.unique(values.since, return_counts=True)
+    at = int(np.argmax(counts * ~np.isin(found, _frequent(values.before))))
+    value, share = float(found[at]), float(counts[at] / len(values.since))
+    was = float((values.before == value).mean())
+    if was >= RARE or share < FREQUENT or share > ON_GRID or not _every_day(values, value, share):
+        return None
+    inside = bool(values.before.min() <= value <= values.before.max())
+    if inside and (values.narrow or share < MANY):  # a new timetable has its own frequent values
+        return None
+    if values.distance_if(values.since[values.since != value]) > SAME * values.usual:
+        return None
+    said = f"{value:g} in {share:.0%} of the rows, every day; {was:.1%} before: a default is filled in"
+    return Mark(
+        "default value", said, min(32.0, share / max(was, RARE)), {"value": value, "share": share, "before": was}
+    )
+
+
+def _frequent(values: Floats) -> Floats:
+    found, counts = np.unique(values, return_counts=True)
+    return found[counts >= RARE * len(values)]
+
+
+def _every_day(values: Values, value: float, share: float) -> bool:
+    days = np.unique(values.days)
+    shares = [(values.since[values.days == day] == value).mean() for day in days if (values.days == day).sum() >= 20]
+    return len(shares) > 1 and min(shares) >= share / 2
+
+
+def outliers(values: Values) -> Mark | None:
+    """A few values far outside of all that was seen, while the rest is as ever."""
+    low, high = float(values.before.min()), float(values.before.max())
+    width = FAR * max(high - low, abs(high) * 1e-9)
+    far = (values.since > high + width) | (values.since < low - width)
+    share, number = float(far.mean()), int(far.sum())
+    if not LEAST_OUTLIERS <= share <= MOST_OUTLIERS or number < FEWEST_OUTLIERS:
+        return None
+    if values.distance_if(values.since[~far]) > SAME * values.usual:
+        return None
+    largest = float(values.since[np.argmax(np.abs(values.since))])
+    said = f"{number:,} of {len(values.since):,} values lie far outside of {low:g} to {high:g}, up to {largest:g}"
+    return Mark("outliers", said, min(32.0, 2 + share / LEAST_OUTLIERS), {"share": share, "largest": largest})
+
+
+def coarser(values: Values) -> Mark | None:
+    """All values lie on a grid, most did not before."""
+    if len(np.unique(values.since)) < 2 or len(np.unique(values.before)) < FEWEST_DIFFERENT:
+        return None
+    for grid in GRIDS:
+        since, before = _on(values.since, grid), _on(values.before, grid)
+        if since >= ON_GRID and before <= OFF_GRID:
+            said = f"all values are multiples of {grid:g}; {before:.0%} were before: precision is lost"
+            return Mark(
+                "precision lost", said, min(32.0, 2 / max(before, 1 / 16)), {"grid": grid, "on it before": before}
+            )
+    return None
+
+
+def _on(values: Floats, grid: float) -> float:
+    scaled = values / grid
+    return float((np.abs(scaled - np.round(scaled)) < 1e-9 * np.maximum(1, np.abs(scaled))).mean())
+
+
+def _counted(values: Floats, edges: Floats) -> Floats:
+    codes = cut(values, edges)
+    return np.bincount(codes[codes >= 0], minlength=len(edges) + 1).astype(np.float64)

@@ -1,0 +1,135 @@
+"""Data: features that follow the clock and were shifted against it, and values of yesterday."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tidegauge.detectors.diagnose.case import Case
+from tidegauge.detectors.diagnose.rows import Floats, Ints, Mask
+from tidegauge.detectors.diagnose.verdict import MOST_STRENGTH, Level, Stage, Verdict
+from tidegauge.detectors.traffic import Category
+
+HOUR_S, DAY_H, DAY_MIN = 3600, 24, 1440
+FOLLOWS = 0.8
+"""The share of rows at one offset from the event's time with which a feature is called a clock."""
+REPEATED, SELDOM = 0.85, 0.5
+"""Shares of hours with the value of the day before: since, and at most on any day before."""
+STEADY = 0.05
+"""A feature whose variance within an hour and part is less than this of the whole is one reading for all its rows."""
+FEWEST_HOURS = 8
+
+
+def clocks(case: Case) -> list[Verdict]:
+    """Features that told the hour or the minute of the day and tell another one since."""
+    shifts = {
+        name: found for name in case.rows.traffic.numeric for found in [_shifted(case, name)] if found is not None
+    }
+    by_hours: dict[float, list[str]] = {}
+    for name, hours in shifts.items():
+        by_hours.setdefault(hours, []).append(name)
+    return [_clock_verdict(hours, names) for hours, names in by_hours.items()]
+
+
+def _shifted(case: Case, name: str) -> float | None:
+    """By how many hours the feature was shifted against the time of the event; None where it was not or is no clock."""
+    values = case.rows.traffic.numeric[name]
+    finite = np.isfinite(values)
+    largest = float(values[finite].max()) if finite.any() else 0.0
+    for turn, per_hour in ((DAY_H, 1), (DAY_MIN, 60)):
+        if not turn / 2 < largest < turn:
+            continue
+        now = case.rows.seconds / HOUR_S * per_hour
+        offset = np.floor(np.mod(values - np.floor(now), turn))
+        old, new = (_mode(offset[finite & mask]) for mask in (case.before, case.after))
+        if old is not None and new is not None and old != new:
+            return float((new - old + turn / 2) % turn - turn / 2) / per_hour
+    return None
+
+
+def _mode(values: Floats) -> float | None:
+    """The value that most rows have, where most do."""
+    found, counts = np.unique(values, return_counts=True)
+    if not len(found) or counts.max() < FOLLOWS * len(values):
+        return None
+    return float(found[np.argmax(counts)])
+
+
+def _clock_verdict(hours: float, names: list[str]) -> Verdict:
+    named = ", ".join(sorted(names))
+    dst = abs(hours) == 1
+    said = f"{named} went {hours:+g} h against the time of the event" + (": is it daylight saving time?" if dst else "")
+    level = Level.SUSPECT if dst else Level.BAD
+    strength = 1.5 if dst else MOST_STRENGTH
+    numbers = {"hours": hours}
+    return Verdict("features", Stage.DATA, level, said, "clock shifted", named, (), strength, frozenset(names), numbers)
+
+
+def stale(case: Case) -> list[Verdict]:
+    """Readings that repeated those of the day before on the first day, hour by hour, and never did before."""
+    hour = np.floor((case.rows.seconds - case.since.timestamp()) / HOUR_S).astype(np.int64)
+    found = []
+    for name, values in case.rows.traffic.numeric.items():
+        if name == "score":
+            continue
+        column = _steady(case, values, hour)
+        repeats = None if column is None else _repeats(case, values, hour, column)
+        if repeats is None:
+            continue
+        first, usual = repeats
+        if first >= REPEATED and usual <= SELDOM:
+            found.append(_stale_verdict(name, first, usual))
+    return found
+
+
+def _stale_verdict(name: str, first: float, usual: float) -> Verdict:
+    said = (
+        f"{first:.0%} of the first day's hours repeat the value of the same hour a day earlier, at most {usual:.0%} "
+        "on days before: it is read a day late"
+    )
+    numbers = {"repeated": first, "most before": usual}
+    return Verdict("features", Stage.DATA, Level.BAD, said, "stale", name, (), 16.0, frozenset({name}), numbers)
+
+
+def _steady(case: Case, values: Floats, hour: Ints) -> Category | None:
+    """The dimension within whose values the feature has one reading an hour."""
+    kept = np.isfinite(values)
+    whole = float(np.var(values[kept])) if kept.any() else 0.0
+    if whole == 0:
+        return None
+    for column in case.dimensions.values():
+        cell, inside = _cells(hour, column, kept)
+        if len(inside) and _within(values[inside], cell) < STEADY * whole:
+            return column
+    return None
+
+
+def _cells(hour: Ints, column: Category, kept: Mask) -> tuple[Ints, Ints]:
+    """A number for each (hour, part) of the rows kept, and those rows."""
+    rows = np.flatnonzero(kept & (column.codes >= 0))
+    return (hour[rows] - hour.min()) * len(column.names) + column.codes[rows], rows
+
+
+def _within(values: Floats, cell: Ints) -> float:
+    count = np.bincount(cell)
+    mean = np.bincount(cell, values) / np.maximum(count, 1)
+    shared = count[cell] > 1  # a reading alone in its hour says nothing
+    return float(np.mean((values[shared] - mean[cell][shared]) ** 2)) if shared.mean() > 0.5 else np.inf
+
+
+def _repeats(case: Case, values: Floats, hour: Ints, column: Category) -> tuple[float, float] | None:
+    """The share of (hour, part) on the first day since with the reading of 24 hours earlier, and the most before."""
+    rows = np.flatnonzero(np.isfinite(values) & (column.codes >= 0))
+    at = (hour[rows] - hour.min()) * len(column.names) + column.codes[rows]
+    table = np.full((int(hour.max() - hour.min()) + 1) * len(column.names), np.nan)
+    table[at] = values[rows]
+    readings = table.reshape(-1, len(column.names))
+    day = (np.arange(len(readings)) + int(hour.min())) // DAY_H
+    known = ~np.isnan(readings[DAY_H:]) & ~np.isnan(readings[:-DAY_H])
+    same = (readings[DAY_H:] == readings[:-DAY_H]) & known
+    shares = {
+        int(d): float(same[day[DAY_H:] == d].sum() / known[day[DAY_H:] == d].sum())
+        for d in np.unique(day[DAY_H:])
+        if known[day[DAY_H:] == d].sum() >= FEWEST_HOURS
+    }
+    before = [share for d, share in shares.items() if d < 0]
+    return (shares[0], max(before)) if 0 in shares and len(before) >= 3 else None

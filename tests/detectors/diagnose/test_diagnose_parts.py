@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tidegauge.detectors.diagnose.conversions import units
+from tidegauge.detectors.diagnose.ranking import explains, rank
+from tidegauge.detectors.diagnose.signatures import Mark, Values, coarser, default_value, outliers, stuck
+from tidegauge.detectors.diagnose.slices import search
+from tidegauge.detectors.diagnose.text import as_text
+from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict
+from tidegauge.detectors.statistics.bins import NumericBins
+from tidegauge.detectors.traffic import Category
+from tidegauge.model import Slice
+
+Floats = NDArray[np.float64]
+DAYS, A_DAY = 28, 300
+
+
+def values(before: Floats, since: Floats) -> Values:
+    days = np.arange(len(since)) // (len(since) // 5 + 1)
+    return Values(before, since, days, np.array(NumericBins.fit(before, 20).edges), 0.05)
+
+
+@pytest.fixture
+def usual(rng: np.random.Generator) -> Floats:
+    return rng.normal(60, 15, 4000)
+
+
+@pytest.fixture
+def more(rng: np.random.Generator) -> Floats:
+    return rng.normal(60, 15, 1000)
+
+
+def test_each_mark_is_seen_and_none_of_them_where_nothing_happened(
+    usual: Floats, more: Floats, rng: np.random.Generator
+) -> None:
+    filled = np.where(rng.random(1000) < 0.2, -99.0, more)
+    far = np.where(rng.random(1000) < 0.02, more * 1000, more)
+
+    def seen(since: Floats) -> Mark | None:
+        marks = (check(values(usual, since)) for check in (stuck, outliers, units, default_value, coarser))
+        return next((each for each in marks if each), None)
+
+    found = {name: seen(each) for name, each in {"stuck": np.full(1000, 60.0), "filled": filled, "far": far}.items()}
+    found |= {"celsius": seen((more - 32) / 1.8), "tens": seen(np.round(more / 10) * 10), "none": seen(more)}
+    causes = {name: each.cause if each else None for name, each in found.items()}
+    assert causes == {
+        "stuck": "stuck",
+        "filled": "default value",
+        "far": "outliers",
+        "celsius": "units",
+        "tens": "precision lost",
+        "none": None,
+    }
+    assert found["celsius"] is not None
+    assert found["celsius"].evidence["conversion"] == "°F to °C"
+
+
+def columns(rng: np.random.Generator) -> tuple[NDArray[np.int64], dict[str, Category]]:
+    rows = DAYS * A_DAY
+    country = Category(rng.integers(0, 6, rows).astype(np.int32), tuple("abcdef"))
+    device = Category(rng.integers(0, 3, rows).astype(np.int32), ("phone", "desk", "tv"))
+    return np.repeat(np.arange(DAYS), A_DAY), {"country": country, "device": device}
+
+
+def test_the_search_finds_the_pair_in_which_the_loss_rose(rng: np.random.Generator) -> None:
+    slots, dimensions = columns(rng)
+    weather = np.repeat(rng.normal(0, 0.2, DAYS), A_DAY)
+    there = (dimensions["country"].codes == 2) & (dimensions["device"].codes == 0) & (slots >= 21)
+    loss = rng.normal(1, 0.5, len(slots)) + weather + there * 0.5
+
+    best = search(loss, slots, 21, dimensions, rng)[0]
+
+    assert set(best.part) == {Slice("country", "c"), Slice("device", "phone")}
+    assert best.p_value <= 0.01
+    assert best.low < 0.5 < best.high
+
+
+def test_the_search_holds_its_error_rate_over_all_parts_and_days_that_hang_together(rng: np.random.Generator) -> None:
+    slots, dimensions = columns(rng)
+    alarms = 0
+    for _ in range(60):
+        weather = np.repeat(rng.normal(0, 0.3, DAYS), A_DAY)
+        found = search(rng.normal(1, 0.5, len(slots)) + weather, slots, 21, dimensions, rng, shuffles=100)
+        alarms += found[0].p_value <= 0.05
+
+    assert alarms <= 9, "0.05 of 60 is 3; more than 9 comes once in 1000"
+
+
+def test_the_search_says_nothing_where_there_is_nothing_to_compare(rng: np.random.Generator) -> None:
+    slots, dimensions = columns(rng)
+    assert search(np.full(len(slots), np.nan), slots, 21, dimensions, rng) == []
+    assert search(np.ones(len(slots)), slots, DAYS, dimensions, rng) == []
+    assert search(np.ones(len(slots)), slots, 21, {}, rng) == []
+
+
+def bad(cause: str, stage: Stage, *columns: str, part: Slice | None = None, strength: float = 4.0) -> Verdict:
+    where = (part,) if part else ()
+    return Verdict(cause, stage, Level.BAD, "", cause, "", where, strength, frozenset(columns))
+
+
+def test_a_cause_ranks_by_what_it_explains_downstream_of_it_in_its_rows() -> None:
+    unit = bad("units", Stage.DATA, "temp", part=Slice("origin", "JFK"))
+    scores = bad("scores off", Stage.MODEL, "score", "prediction", "loss", strength=8)
+    loss = bad("loss up", Stage.DOWNSTREAM, "loss", strength=30)
+    elsewhere = bad("concept", Stage.CONCEPT, "loss", part=Slice("origin", "LGA"), strength=5)
+
+    causes = rank([loss, scores, elsewhere, unit])
+
+    assert [each.finding.cause for each in causes] == ["units", "concept"]
+    assert causes[0].explains == (loss, scores)
+
+
+def test_what_says_more_closely_explains_what_says_less_and_suspicion_explains_nothing() -> None:
+    late, gone = bad("labels late", Stage.LOGGING, "label"), bad("labels missing", Stage.LOGGING, "label")
+    vague = Verdict("features", Stage.DATA, Level.SUSPECT, "", "moved", "temp", (), 1.9, frozenset({"temp"}))
+
+    assert explains(late, gone)
+    assert not explains(gone, late)
+    assert not explains(vague, bad("scores off", Stage.MODEL, "score"))
+
+
+def test_names_from_telemetry_break_no_line_of_the_text() -> None:
+    answer = {
+        "headline": "m: stuck: \x1b[31mx\ny",
+        "start": "2026-01-01T00:00:00+00:00",
+        "since": "2026-01-02T00:00:00+00:00",
+        "until": "2026-01-03T00:00:00+00:00",
+        "how": "as asked",
+        "wrong": False,
+        "predictions": {"before": 1, "since": 1},
+        "causes": [],
+        "stages": [],
+    }
+    assert as_text(answer).splitlines()[0] == "m: stuck: ?[31mx?y"

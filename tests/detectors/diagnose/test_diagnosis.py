@@ -1,0 +1,78 @@
+"""Five faults and a clean stretch of a small stream, through the tables. The flights have the long list:
+``python -m tidegauge.demo.flights.diagnose``, docs/diagnosis.md."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import shop
+from shop import MODEL, SINCE, UNTIL, Break, Shop
+
+from tidegauge.detectors.diagnose import Asked, Diagnosis, Stage, diagnose
+from tidegauge.detectors.diagnose.text import as_json, as_text
+from tidegauge.detectors.diagnose.verdict import part_text
+from tidegauge.errors import TidegaugeError
+from tidegauge.store import Store
+
+
+def diagnosed(store: Store, broken: Break, *, told: bool = False) -> Diagnosis:
+    stream = Shop(np.random.default_rng(5))
+    broken(stream)
+    stream.store(store)
+    return diagnose(store, Asked(MODEL, UNTIL, SINCE if told else None))
+
+
+@pytest.mark.parametrize(
+    ("broken", "cause", "subject", "part"),
+    [
+        (shop.pounds, "units", "weight", "all traffic"),
+        (shop.blind_in_the_south, "missing", "age", "region=south"),
+        (shop.turned_in_the_north, "labels flipped", "", "region=north"),
+        (shop.shuffled, "joined wrongly", "price", "all traffic"),
+        (shop.released, "new version", "v2", "version=v2"),
+    ],
+)
+def test_the_true_cause_comes_first_with_its_part_and_about_the_day_it_began(
+    store: Store, broken: Break, cause: str, subject: str, part: str
+) -> None:
+    found = diagnosed(store, broken)
+
+    first = found.causes[0]
+    assert (first.finding.cause, first.finding.subject, part_text(first.finding.part)) == (cause, subject, part)
+    assert abs(found.since - SINCE) <= timedelta(days=1)
+    assert found.how.startswith("found by scanning")
+
+
+def test_nothing_is_wrong_where_nothing_happened(store: Store) -> None:
+    found = diagnosed(store, shop.nothing)
+
+    assert not found.wrong
+    assert as_text(as_json(found)).startswith("returns: nothing is wrong")
+
+
+def test_another_embedding_model_is_a_notice_and_no_drift(store: Store) -> None:
+    found = diagnosed(store, shop.other_embedder, told=True)
+
+    assert not found.wrong
+    assert [(each.finding.cause, each.finding.subject) for each in found.causes] == [("new embedding_model", "mini-2")]
+    assert "cannot be compared, so their drift is not tested" in found.causes[0].finding.summary
+
+
+def test_every_stage_answers_and_the_text_begins_with_the_cause_since_when_and_for_whom(store: Store) -> None:
+    found = as_json(diagnosed(store, shop.blind_in_the_south, told=True))
+
+    text = as_text(found).splitlines()
+    assert [each["stage"] for each in found["stages"]] == list(Stage)
+    assert text[0] == "returns: missing: age (very likely), since 2026-04-01 00:00 UTC, in region=south"
+    assert "as asked" in text[2]
+    assert any("check the feed and the join of age for region=south" in line for line in text)
+
+
+def test_a_model_without_predictions_or_without_days_before_is_told_so(store: Store) -> None:
+    with pytest.raises(TidegaugeError, match="no predictions of 'returns'"):
+        diagnose(store, Asked(MODEL, UNTIL))
+    Shop(np.random.default_rng(5)).store(store)
+    with pytest.raises(TidegaugeError, match="3 are needed"):
+        diagnose(store, Asked(MODEL, UNTIL, shop.BEGAN + timedelta(days=1)))
