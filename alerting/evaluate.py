@@ -129,11 +129,13 @@ def _advance(
     forgotten = _forgotten(rule, labels, verdict, old, now)
     step = _farewell(rule, now) if forgotten else _step(rule, verdict.holds, old, now)
     step = _muted(step, old, mute(rule, labels)) if step.open or old.muted else step
-    summary = _summary(rule, labels, verdict)
-    if step.notice or step.state is not old.state or (step.lapsed_since is None) is not (old.lapsed_since is None):
-        transitions.append(_transition(rule, key, labels, verdict, old, step, now, summary))
+    lapse_changed = (step.lapsed_since is None) is not (old.lapsed_since is None)
+    changed = bool(step.notice) or step.state is not old.state or lapse_changed
+    found = _transition(rule, key, labels, verdict, old, step, now) if changed or step.open else None
+    if changed and found:
+        transitions.append(found)
     if not forgotten and _worth_keeping(rule, labels, step):
-        new[key] = _state(rule, labels, step, old, summary)
+        new[key] = _state(rule, labels, step, old, found)
 
 
 def _muted(step: Step, old: AlertState, why: str) -> Step:
@@ -209,7 +211,8 @@ def _summary(rule: Rule, labels: Mapping[str, str], verdict: Verdict) -> str:
     return f"{head} for {labels_text(labels)}: {verdict.reason}"
 
 
-def _state(rule: Rule, labels: Mapping[str, str], step: Step, old: AlertState, summary: str) -> AlertState:
+def _state(rule: Rule, labels: Mapping[str, str], step: Step, old: AlertState, found: Transition | None) -> AlertState:
+    known = old if step.open else AlertState(rule.alert, labels, step.state, step.since)
     return AlertState(
         rule.alert,
         labels,
@@ -223,6 +226,11 @@ def _state(rule: Rule, labels: Mapping[str, str], step: Step, old: AlertState, s
         rule.action,
         step.muted,
         old.receivers,
+        known.fired_at,
+        known.told,
+        known.steps,
+        known.acknowledged,
+        found if step.open else None,
     )
 
 
@@ -234,7 +242,6 @@ def _transition(
     old: AlertState,
     step: Step,
     now: datetime,
-    summary: str,
 ) -> Transition:
     return Transition(
         at=now,
@@ -258,7 +265,7 @@ def _transition(
         samples=verdict.samples,
         unit=rule.measure.unit,
         reason=f"{verdict.reason}; {step.words}" if step.words else verdict.reason,
-        summary=summary,
+        summary=_summary(rule, labels, verdict),
         note=verdict.note,
         muted=step.muted,
         receivers=old.receivers if step.notice is Notice.RESOLVE else (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -22,9 +22,11 @@ def restore(store: Store) -> dict[str, AlertState]:
     """Where every series stood when its last row was written; inactive and resolved ones are left out."""
     sql = f"""SELECT * FROM (SELECT {_COLUMNS} FROM alert_events ORDER BY timestamp DESC LIMIT 1 BY fingerprint)
               WHERE state NOT IN ('inactive', 'resolved')"""  # noqa: S608 - the columns are our own
-    latest = [_transition(row) for row in store.rows(sql)]
-    told = _told(store) if any(each.open for each in latest) else {}
-    return {each.fingerprint: _state(each, told.get(each.fingerprint, ())) for each in latest}
+    found = {each.fingerprint: _state(each) for each in map(_transition, store.rows(sql))}
+    for told in _told(store) if any(each.open for each in found.values()) else ():
+        if told.fingerprint in found:
+            found[told.fingerprint] = found[told.fingerprint].after(told)
+    return found
 
 
 def notices(store: Store, since: datetime) -> list[Transition]:
@@ -34,10 +36,14 @@ def notices(store: Store, since: datetime) -> list[Transition]:
     return [_transition(row) for row in store.rows(sql, {"since": since})]
 
 
-def _told(store: Store) -> Mapping[str, tuple[str, ...]]:
-    sql = """SELECT fingerprint, argMax(receivers, timestamp) AS told FROM alert_events
-             WHERE notice = 'fire' GROUP BY fingerprint"""
-    return {row["fingerprint"]: tuple(row["told"]) for row in store.rows(sql)}
+def _told(store: Store) -> Iterator[Transition]:
+    """What receivers were told of the alerts that are open now, since the last time that each fired."""
+    sql = f"""SELECT {_COLUMNS} FROM alert_events
+              INNER JOIN (SELECT fingerprint, maxIf(timestamp, notice = 'fire') AS fired_at FROM alert_events
+                GROUP BY fingerprint HAVING argMax(open, timestamp)) AS f USING (fingerprint)
+              WHERE notice NOT IN ('', 'resolve') AND timestamp >= fired_at
+              ORDER BY timestamp, notice = 'fire' DESC"""  # noqa: S608 - the columns are our own
+    return map(_transition, store.rows(sql))
 
 
 def _row(transition: Transition) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def _transition(row: Mapping[str, Any]) -> Transition:
     return Transition(at=values.pop("timestamp"), **values)
 
 
-def _state(last: Transition, told: tuple[str, ...]) -> AlertState:
+def _state(last: Transition) -> AlertState:
     return AlertState(
         last.rule,
         last.labels,
@@ -72,5 +78,5 @@ def _state(last: Transition, told: tuple[str, ...]) -> AlertState:
         last.runbook,
         last.action,
         last.muted,
-        told,
+        last=last if last.open else None,
     )

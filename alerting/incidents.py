@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
 from tidegauge.alerting.documents import Document
-from tidegauge.alerting.rules import Name, Strict
+from tidegauge.alerting.forms import Strict
+from tidegauge.config import Incident
 from tidegauge.errors import ConfigError
 
-
-class Incident(Strict):
-    """One stretch in which something was wrong."""
-
-    name: Name
-    start: datetime = Field(description="first moment; in UTC unless it says otherwise")
-    end: datetime = Field(description="first moment after")
-    alerts: tuple[str, ...] = Field((), description="rules that should have told of it; none: any of them")
-
-    @field_validator("start", "end")
-    @classmethod
-    def _in_utc(cls, moment: datetime) -> datetime:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-    @model_validator(mode="after")
-    def _has_a_length(self) -> Self:
-        if self.end <= self.start:
-            raise ValueError(f"must end after it starts, got {self.start} to {self.end}")
-        return self
-
-    def concerns(self, rule: str) -> bool:
-        """Whether an alert of ``rule`` tells of it."""
-        return not self.alerts or rule in self.alerts
-
-    def holds(self, moment: datetime) -> bool:
-        """Whether it was going on at ``moment``."""
-        return self.start <= moment < self.end
+__all__ = ["Incident", "IncidentFile", "read_incidents"]
 
 
 class IncidentFile(Strict):

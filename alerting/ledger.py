@@ -61,9 +61,9 @@ class Ledger:
         )
 
     def settled(self, since: datetime) -> dict[Key, str]:
-        """The final outcome, delivered or failed, of every notice whose event is no older than ``since``."""
+        """The final outcome, delivered, failed or withheld, of every notice whose event is no older than ``since``."""
         sql = """SELECT receiver, dedup_key, event_at, state, min(outcome) AS result FROM alert_deliveries
-                 WHERE outcome IN ('delivered', 'failed') AND event_at >= {since:DateTime64(6)}
+                 WHERE outcome IN ('delivered', 'failed', 'withheld') AND event_at >= {since:DateTime64(6)}
                  GROUP BY receiver, dedup_key, event_at, state"""
         found = self._store.rows(sql, {"since": since})
         return {Key(row["receiver"], row["dedup_key"], row["event_at"], row["state"]): row["result"] for row in found}
@@ -75,13 +75,28 @@ def outstanding(
     """What each receiver has still to be told, oldest first.
 
     A notice without a final outcome is due again. One that was given up is due again while its alert is open: whoever
-    repaired the receiver in the meantime must not miss what is still wrong.
+    repaired the receiver in the meantime must not miss what is still wrong. Of several times that an alert fired
+    without an end between them, as when two processes found it, the last one counts.
     """
     due: dict[str, list[Transition]] = {}
-    for event in events:
+    for event in _without_superseded(events):
         for receiver in event.receivers:
             result = settled.get(Key(receiver, event.fingerprint, event.at, event.state.value))
             again = result == "failed" and event.notice is Notice.FIRE and event.fingerprint in open_alerts
             if result is None or again:
                 due.setdefault(receiver, []).append(event)
     return due
+
+
+def _without_superseded(events: Sequence[Transition]) -> list[Transition]:
+    later: set[str] = set()
+    kept: list[Transition] = []
+    for event in reversed(events):
+        if event.notice is Notice.FIRE:
+            if event.fingerprint not in later:
+                kept.append(event)
+            later.add(event.fingerprint)
+        else:
+            later -= {event.fingerprint} if event.notice is Notice.RESOLVE else set()
+            kept.append(event)
+    return kept[::-1]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import QueryFailed, Reading
-from tidegauge.metrics import MAX_SERIES, Observation, observe
+from tidegauge.metrics import MAX_SERIES, Observation, label_name, observe
 from tidegauge.model import Window
 from tidegauge.store import Store
 
@@ -30,11 +31,16 @@ class Observer:
         if rule.absent_for:
             return _paired(self._seen(rule, rule.seen_within), self._seen(rule, rule.absent_for), swap=True)
         if rule.compare:
-            return _paired(
-                self._seen(rule, rule.window), self._seen(rule, rule.window, rule.compare.offset), swap=False
-            )
-        found = self._seen(rule, rule.window)
-        return found if isinstance(found, QueryFailed) else [Reading(each.labels, each) for each in found]
+            now, before = self._seen(rule, rule.window), self._seen(rule, rule.window, rule.compare.offset)
+            found = _paired(now, before, swap=False)
+            return _with_others(found, before, label_name(rule.compare.other)) if rule.compare.other else found
+        if rule.slo:
+            return _together([self._seen(rule, length) for length in rule.slo.windows()])
+        if rule.trend:
+            back = range(rule.trend.steps - 1, -1, -1)
+            return _together([self._seen(rule, rule.trend.step, each * rule.trend.step) for each in back])
+        seen = self._seen(rule, rule.window)
+        return seen if isinstance(seen, QueryFailed) else [Reading(each.labels, each) for each in seen]
 
     def _seen(self, rule: Rule, length: timedelta, offset: timedelta = timedelta(0)) -> list[Observation] | QueryFailed:
         end = (self._now - rule.delay - offset).replace(second=0, microsecond=0)
@@ -68,6 +74,37 @@ def _paired(
     partners = {_key(each): each for each in second}
     pairs: Sequence[tuple[Observation, Observation | None]] = [(each, partners.get(_key(each))) for each in first]
     return [Reading(a.labels, b) if swap else Reading(a.labels, a, b) for a, b in pairs]
+
+
+def _with_others(
+    found: list[Reading] | QueryFailed, before: list[Observation] | QueryFailed, label: str
+) -> list[Reading] | QueryFailed:
+    """Each reading beside the largest series of before that is alike but for ``label``; its own where there is none."""
+    if isinstance(found, QueryFailed) or isinstance(before, QueryFailed):
+        return found
+    largest: dict[Labels, list[Observation]] = {}
+    for each in sorted(before, key=lambda each: -each.samples):
+        largest.setdefault(_without(each.labels, label), []).append(each)
+    return [
+        replace(each, before=next((other for other in alike if other.labels[label] != each.labels[label]), each.before))
+        for each in found
+        for alike in [largest.get(_without(each.labels, label), [])]
+    ]
+
+
+def _without(labels: Mapping[str, str], label: str) -> Labels:
+    return tuple(sorted((name, value) for name, value in labels.items() if name != label))
+
+
+def _together(windows: Sequence[list[Observation] | QueryFailed]) -> list[Reading] | QueryFailed:
+    """One reading for each series that any of ``windows`` has."""
+    series: dict[Labels, list[Observation | None]] = {}
+    for i, seen in enumerate(windows):
+        if isinstance(seen, QueryFailed):
+            return seen
+        for each in seen:
+            series.setdefault(_key(each), [None] * len(windows))[i] = each
+    return [Reading(dict(key), next(filter(None, parts)), parts=tuple(parts)) for key, parts in series.items()]
 
 
 def _key(seen: Observation) -> Labels:

@@ -16,6 +16,7 @@
 
 A value is what the metric reads over the rule's window in that round. A rule with ``compare`` sees the value of
 ``offset`` earlier in the same series beside it; one with ``absent_for`` sees a series as absent where it has no data.
+One with ``trend`` sees the values ``step`` apart, and one with ``slo`` all rounds within each of its windows together.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from tidegauge.alerting.documents import Document
 from tidegauge.alerting.durations import Duration, format_duration
 from tidegauge.alerting.evaluate import evaluate
-from tidegauge.alerting.rules import Name, Rule, Strict, check_rules
+from tidegauge.alerting.forms import Strict
+from tidegauge.alerting.rules import Name, Rule, check_rules
 from tidegauge.alerting.states import AlertState, Reading, State, fingerprint
 from tidegauge.alerting.text import labels_text
 from tidegauge.errors import ConfigError
@@ -201,7 +203,27 @@ def _readings(
             now = _at(seen[id(series)], place)
             before = _at(seen[id(series)], place - rule.compare.offset // test.every) if rule.compare else None
             if now is not None or rule.absent_for:
-                yield Reading(series.labels, now, before)
+                yield Reading(series.labels, now, before, _parts(rule, seen[id(series)][: place + 1], test.every))
+
+
+def _parts(rule: Rule, values: list[Observation | None], every: timedelta) -> tuple[Observation | None, ...]:
+    last = len(values) - 1
+    if rule.trend:
+        back = range(rule.trend.steps - 1, -1, -1)
+        return tuple(_at(values, last - each * rule.trend.step // every) for each in back)
+    if rule.slo:
+        return tuple(_pooled(values[-max(1, length // every) :]) for length in rule.slo.windows())
+    return ()
+
+
+def _pooled(values: list[Observation | None]) -> Observation | None:
+    """All records of several rounds as one value."""
+    seen = [each for each in values if each is not None and each.value is not None]
+    samples = sum(each.samples for each in seen)
+    if not samples:
+        return None
+    hits = sum((each.value or 0.0) * each.samples for each in seen)
+    return Observation(seen[-1].labels, hits / samples, samples, *wilson(min(hits, samples), samples))
 
 
 def _at(values: list[Observation | None], place: int) -> Observation | None:

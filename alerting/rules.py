@@ -10,10 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tidegauge.alerting.documents import Document
 from tidegauge.alerting.durations import Duration
+from tidegauge.alerting.forms import Compare, Slo, Strict, Trend
 from tidegauge.errors import ConfigError
 from tidegauge.metrics import METRICS, Kind, Metric, label_name
 
@@ -21,36 +22,18 @@ STARTER = Path(str(files("tidegauge.alerting") / "starter_rules.yaml"))
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Labels = Mapping[str, str]
+_FORMS = ("above", "below", "compare", "slo", "trend", "absent_for")
 
 
 class Severity(StrEnum):
-    """Who is woken: ``page`` goes to every receiver, ``triage`` to all but PagerDuty, ``info`` to webhooks only."""
+    """Who is woken, where no routing file says otherwise.
+
+    ``page`` goes to every receiver, ``triage`` to all but PagerDuty, ``info`` to webhooks and Alertmanager.
+    """
 
     PAGE = "page"
     TRIAGE = "triage"
     INFO = "info"
-
-
-class Strict(BaseModel):
-    """Base of everything in a rule file: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Compare(Strict):
-    """Compare with the same window ``offset`` earlier: a ratio of 1.2 is 20 % more."""
-
-    offset: Duration
-    above_ratio: float | None = Field(None, gt=0, allow_inf_nan=False)
-    below_ratio: float | None = Field(None, gt=0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _one_ratio(self) -> Self:
-        if (self.above_ratio is None) == (self.below_ratio is None):
-            raise ValueError("compare needs above_ratio or below_ratio, one of them")
-        if not self.offset:
-            raise ValueError("compare needs an offset longer than 0s")
-        return self
 
 
 class Rule(Strict):
@@ -65,6 +48,8 @@ class Rule(Strict):
     above: float | None = Field(None, allow_inf_nan=False)
     below: float | None = Field(None, allow_inf_nan=False)
     compare: Compare | None = None
+    slo: Slo | None = None
+    trend: Trend | None = None
     absent_for: Duration | None = Field(None, description="fires when a known series had no records for so long")
     seen_within: Duration = Field(timedelta(days=7), description="with absent_for: what makes a series known")
     for_: Duration = Field(timedelta(0), alias="for", description="the condition must hold so long before it fires")
@@ -112,10 +97,16 @@ class Rule(Strict):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        given = [name for name in ("above", "below", "compare", "absent_for") if getattr(self, name) is not None]
+        given = [name for name in _FORMS if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
-            raise ValueError(f"needs one of above, below, compare and absent_for, found {found}")
+            raise ValueError(f"needs one of {', '.join(_FORMS[:-1])} and {_FORMS[-1]}, found {found}")
+        if self.slo and self.measure.unit != "share":
+            raise ValueError(
+                f"slo needs a metric that is a share of bad records; {self.metric} is in {self.measure.unit}"
+            )
+        if self.compare and self.compare.other and self.compare.other not in self.by:
+            raise ValueError(f"compare.other: {self.compare.other} must be one of by: {', '.join(self.by) or 'none'}")
         if self.absent_for and self.absent_for >= self.seen_within:
             raise ValueError("absent_for must be shorter than seen_within")
         if self.dimension_sources_clash():
@@ -134,10 +125,10 @@ class Rule(Strict):
 
     @property
     def upward(self) -> bool | None:
-        """Whether it watches for too much (True) or too little (False); None for absence."""
+        """Whether it watches for too much (True) or too little (False); None for absence, burn rates and trends."""
         if self.compare:
-            return self.compare.above_ratio is not None
-        return None if self.absent_for else self.above is not None
+            return self.compare.upward
+        return None if self.absent_for or self.slo or self.trend else self.above is not None
 
     def with_threshold(self, limit: float) -> Rule:
         """The same rule with another threshold: of ``above``, ``below`` or the ratio of ``compare``."""

@@ -5,32 +5,45 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from tidegauge.alerting import history
+from tidegauge import decisions, responses
+from tidegauge.alerting import digest, history
+from tidegauge.alerting.caps import is_summary, summaries
 from tidegauge.alerting.delivery import Delivery
 from tidegauge.alerting.evaluate import evaluate
+from tidegauge.alerting.followups import HOLD_S, closed_by_hand, follow_ups
 from tidegauge.alerting.heartbeat import Heartbeat, heartbeat
+from tidegauge.alerting.lease import Held, Lease
 from tidegauge.alerting.ledger import Ledger
 from tidegauge.alerting.muting import Muting
 from tidegauge.alerting.notifiers import notifiers
 from tidegauge.alerting.readings import Observer
+from tidegauge.alerting.router import Router
+from tidegauge.alerting.routes import read_routes
 from tidegauge.alerting.rules import Rule, check_rules
 from tidegauge.alerting.schedule import Schedule
-from tidegauge.alerting.states import AlertState, Notice, QueryFailed, Readings, Transition
+from tidegauge.alerting.states import AlertState, Notice, QueryFailed, Readings, State, Transition
 from tidegauge.alerting.worker import Patience
 from tidegauge.clock import Clock, SystemClock
 from tidegauge.config import Alerting
+from tidegauge.errors import StoreError
+from tidegauge.responses import Response
 from tidegauge.silences import read
 from tidegauge.store import Store
 
 logger = logging.getLogger(__name__)
+LOOK_FOR_DIGEST = timedelta(minutes=5)
+SKEW_S = 5.0
+"""How far the clocks of two processes may be apart without both working for a moment."""
 
 
 class AlertLoop:
-    """Evaluates the rules round by round. One loop for each database; its memory is ``alert_events``.
+    """Evaluates the rules round by round. Of several loops on one database the one that holds the lease works.
+
+    Its memory is ``alert_events``; whoever takes over reads it from there.
 
     Args:
         store: Where metrics are read and events and deliveries are written.
@@ -39,9 +52,10 @@ class AlertLoop:
         rng: For the jitter of retries.
         clock: For the ledger's timestamps only.
         patience: Instead of the default waits between attempts.
+        lease: Instead of one as long as two rounds.
 
     Raises:
-        ConfigError: a rule or a receiver is wrong; lists every problem.
+        ConfigError: a rule, a route or a receiver is wrong; lists every problem.
     """
 
     def __init__(
@@ -53,65 +67,127 @@ class AlertLoop:
         rng: np.random.Generator | None = None,
         clock: Clock | None = None,
         patience: Patience | None = None,
+        lease: Lease | None = None,
     ) -> None:
-        self._store = store
-        self._settings = settings
+        self._store, self._settings = store, settings
+        self._clock = clock or SystemClock()
         self.rules = list(rules) if rules is not None else check_rules(settings.rules)
         built = notifiers(settings)
-        patience = patience or Patience(settings.give_up_after_s)
-        ledger = Ledger(store, clock or SystemClock())
-        self._delivery = Delivery(store, built, ledger, patience, rng or np.random.default_rng())
+        tree = read_routes(settings.routes, [each.name for each in built]) if settings.routes else None
+        self._router = Router(self.rules, built, tree, settings.digest)
+        self._heartbeat: Heartbeat | None = heartbeat(settings)
+        length_s, grace_s = max(10.0, 2 * settings.interval_s), settings.timeout_s + SKEW_S
+        self._lease = lease or Lease(store, length_s, grace_s, alone=store.embedded)
+        patience, rng = patience or Patience(settings.give_up_after_s), rng or np.random.default_rng()
+        ledger = Ledger(store, self._clock)
+        self._delivery = Delivery(store, built, ledger, self._router, patience, rng, self._lease.valid)
         self._states: dict[str, AlertState] | None = None
         self._schedule = Schedule()
-        self._heartbeat: Heartbeat | None = None
-        try:
-            self._delivery.check(self.rules)
-            self._heartbeat = heartbeat(settings)
-        except Exception:
-            self._delivery.close(0)
-            raise
+        self._working: bool | None = None
+        self._digest_after = datetime.fromtimestamp(0, UTC)
 
     def run(self, now: datetime) -> list[Transition]:
         """One round at ``now``: every change that it brought, stored and queued for its receivers.
 
-        The same ``now`` again changes nothing. Raises StoreError when events cannot be read or stored; the states then
-        stay as they were, and the next round finds the same changes.
+        The same ``now`` again changes nothing, and while another loop holds the lease there is none. Raises StoreError
+        when events cannot be read or stored; the states then stay as they were, and the next round finds the same.
         """
+        if not self._may_work(now):
+            return []
         states = self._known_states(now)
-        observer = Observer(self._store, now)
+        answers = responses.read(self._store, _oldest(states, now))
         due = self._schedule.due(self.rules, now)
+        observer = Observer(self._store, now)
         readings = {rule.alert: observer.readings(rule) for rule in due}
-        new, found = self._evaluated(readings, states, now)
-        transitions = [self._addressed(each) for each in found]
+        new, transitions = self._round(readings, states, answers, now)
+        transitions += self._digest(now)
+        if self._lease.confirm() is not Held.STILL:
+            self._stand_by(now)
+            return []
         history.append(self._store, transitions)
         self._schedule.done(due, now)
-        told = {each.fingerprint: each.receivers for each in transitions if each.notice is Notice.FIRE}
-        self._states = {key: replace(each, receivers=told.get(key, each.receivers)) for key, each in new.items()}
-        self._delivery.submit(transitions)
+        self._states = new
+        self._delivery.submit(transitions, now)
+        self._delivery.refresh(new, now)
         if self._delivery.left_out:
-            self._delivery.recover(self._states, now)
+            self._delivery.recover(new, now)
         if self._heartbeat and not any(isinstance(each, QueryFailed) for each in readings.values()):
-            self._heartbeat.beat(now, len(self.rules), sum(each.open for each in self._states.values()))
+            self._heartbeat.beat(now, len(self.rules), sum(each.open for each in new.values()))
         return transitions
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until every receiver has been told; False when ``timeout_s`` passed first."""
+        """Wait until every receiver has been told what was due; False when ``timeout_s`` passed first."""
         return self._delivery.flush(timeout_s)
 
     def close(self) -> None:
-        """Stop the deliveries; what is not delivered yet is sent after the next start."""
+        """Stop the deliveries; what is not delivered yet is sent after the next start, or by another loop."""
         if self._heartbeat:
             self._heartbeat.close()
         self._delivery.close(self._settings.timeout_s + 1)
+        try:
+            self._lease.release(self._clock.now())
+        except StoreError as error:
+            logger.warning("alerting: the lease could not be given back, others wait for its end: %s", error)
+
+    def _may_work(self, now: datetime) -> bool:
+        held = self._lease.hold(now)
+        if held is Held.NO:
+            self._stand_by(now)
+            return False
+        if held is Held.ANEW:
+            self._states = None
+            self._delivery.clear()
+        self._working = True
+        return True
+
+    def _stand_by(self, now: datetime) -> None:
+        self._states = None
+        self._delivery.clear()
+        if self._working is not False:
+            self._working = False
+            detail = f"{self._lease.name} stands by: {self._lease.holder or 'another process'} holds the lease"
+            logger.info("alerting: %s", detail)
+            row = {"timestamp": now, "rule": "", "fingerprint": "", "labels": {}, "event_at": None, "receiver": ""}
+            decisions.write(self._store, [row | {"reason": "lease", "detail": detail}])
+
+    def _round(
+        self, readings: Readings, states: Mapping[str, AlertState], answers: Sequence[Response], now: datetime
+    ) -> tuple[dict[str, AlertState], list[Transition]]:
+        closed = list(closed_by_hand(states, answers, now))
+        states = {**states, **{each.fingerprint: _closed(states[each.fingerprint], now) for each in closed}}
+        series = {key: each for key, each in states.items() if not is_summary(each)}
+        new, found = self._evaluated(readings, series, answers, now)
+        capped, extra = summaries(new, {k: s for k, s in states.items() if is_summary(s) and s.open}, now)
+        told = [self._addressed(each) for each in (*found, *extra)]
+        new = _after({**new, **capped}, told)
+        more = follow_ups(new, answers, self._router, now)
+        return _after(new, more), [*closed, *told, *more]
+
+    def _digest(self, now: datetime) -> list[Transition]:
+        receivers = self._settings.digest
+        if not receivers or now < self._digest_after:
+            return []
+        self._digest_after = now + LOOK_FOR_DIGEST
+        if not digest.due(self._store, now):
+            return []
+        lines = digest.week(self._store, self.rules, now - timedelta(days=7), now)
+        return [digest.message(lines, receivers, now)]
 
     def _evaluated(
-        self, readings: Readings, states: Mapping[str, AlertState], now: datetime
+        self, readings: Readings, states: Mapping[str, AlertState], answers: Sequence[Response], now: datetime
     ) -> tuple[dict[str, AlertState], list[Transition]]:
         """One round; where rules inhibit others, once to see what is open and once more knowing it."""
         silences = read(self._store, now)
-        new, found = evaluate(self.rules, readings, states, now, Muting(silences, (), now))
+        told: dict[str, list[str]] = {}
+        for key, each in states.items():
+            if each.open and not each.muted:
+                told.setdefault(each.rule, []).append(key)
+        most = self._settings.most_slices_told
+        mute = Muting(silences, (), now, answers=answers, told=told, most=most)
+        new, found = evaluate(self.rules, readings, states, now, mute)
         if any(rule.inhibited_by for rule in self.rules):
-            return evaluate(self.rules, readings, states, now, Muting(silences, new.values(), now))
+            mute = Muting(silences, new.values(), now, answers=answers, told=told, most=most)
+            return evaluate(self.rules, readings, states, now, mute)
         return new, found
 
     def _known_states(self, now: datetime) -> dict[str, AlertState]:
@@ -124,5 +200,22 @@ class AlertLoop:
     def _addressed(self, transition: Transition) -> Transition:
         if transition.notice is not Notice.FIRE:
             return transition
-        rule = next(each for each in self.rules if each.alert == transition.rule)
-        return replace(transition, receivers=self._delivery.receivers(rule))
+        return replace(transition, receivers=self._router.receivers(transition))
+
+
+def _after(states: Mapping[str, AlertState], told: Sequence[Transition]) -> dict[str, AlertState]:
+    new = dict(states)
+    for each in told:
+        if each.fingerprint in new:
+            new[each.fingerprint] = new[each.fingerprint].after(each)
+    return new
+
+
+def _closed(state: AlertState, now: datetime) -> AlertState:
+    return AlertState(state.rule, state.labels, State.RESOLVED, now)
+
+
+def _oldest(states: Mapping[str, AlertState], now: datetime) -> datetime:
+    """Since when an answer can still matter."""
+    fired = [each.fired_at for each in states.values() if each.fired_at]
+    return min([*fired, now - timedelta(seconds=HOLD_S)])

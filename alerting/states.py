@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -24,20 +24,28 @@ class State(StrEnum):
 
 
 class Notice(StrEnum):
-    """What a transition tells the receivers."""
+    """What a transition tells the receivers; those after them change no state."""
 
     NONE = ""
     FIRE = "fire"
     RESOLVE = "resolve"
+    REMIND = "remind"
+    ESCALATE = "escalate"
+    ACKNOWLEDGE = "acknowledge"
+    DIGEST = "digest"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a rule sees of one series: its value now and, for ``compare``, the one before. ``absent`` has none."""
+    """What a rule sees of one series: its value now and, for ``compare``, the one before. ``absent`` has none.
+
+    ``parts`` are the values of several windows: of ``slo`` each long one and its short one, of ``trend`` oldest first.
+    """
 
     labels: Mapping[str, str]
     now: Observation | None
     before: Observation | None = None
+    parts: tuple[Observation | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,16 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """Where one series stands; with rule, severity and so on, so that it can be closed when its rule is gone."""
+    """Where one series stands; with rule, severity and so on, so that it can be closed when its rule is gone.
+
+    Attributes:
+        receivers: Who was told of it and is told of its end.
+        fired_at: While open: when they were first told; with the fingerprint it names the alert in responses.
+        told: When each was last told that it fires.
+        steps: Escalations so far.
+        acknowledged: By whom, empty for nobody yet.
+        last: While open: what would be told now, with the newest numbers.
+    """
 
     rule: str
     labels: Mapping[str, str]
@@ -109,6 +126,28 @@ class AlertState:
     action: str = ""
     muted: str = ""
     receivers: tuple[str, ...] = ()
+    fired_at: datetime | None = None
+    told: Mapping[str, datetime] = field(default_factory=dict)
+    steps: int = 0
+    acknowledged: str = ""
+    last: Transition | None = None
+
+    def after(self, transition: Transition) -> AlertState:
+        """The same once ``transition`` is told."""
+        at, who = transition.at, transition.receivers
+        match transition.notice:
+            case Notice.FIRE:
+                told = dict.fromkeys(who, at)
+                return replace(self, fired_at=at, receivers=who, told=told, steps=0, acknowledged="")
+            case Notice.REMIND:
+                return replace(self, told={**self.told, **dict.fromkeys(who, at)})
+            case Notice.ESCALATE:
+                everybody = tuple(dict.fromkeys((*self.receivers, *who)))
+                told = {**self.told, **dict.fromkeys(who, at)}
+                return replace(self, receivers=everybody, told=told, steps=self.steps + 1)
+            case Notice.ACKNOWLEDGE:
+                return replace(self, acknowledged=transition.note or "somebody")
+        return self
 
 
 States = Mapping[str, AlertState]

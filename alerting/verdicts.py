@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tidegauge.alerting.burning import burning, trending
 from tidegauge.alerting.durations import format_duration
-from tidegauge.alerting.rules import Compare, Rule
+from tidegauge.alerting.forms import Compare
+from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import Reading
-from tidegauge.alerting.text import amount
-from tidegauge.metrics import Observation
+from tidegauge.alerting.text import amount, plain
+from tidegauge.metrics import Observation, label_name
 
 
 class Holds(StrEnum):
@@ -49,6 +51,8 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
     now = reading.now
     if rule.absent_for:
         return _absence(rule, now)
+    if rule.slo or rule.trend:
+        return _over_windows(rule, reading)
     if now is None or now.value is None:
         return Verdict(Holds.NO_DATA, f"no data in the last {format_duration(rule.window)}")
     if now.samples < rule.needed:
@@ -64,7 +68,7 @@ def decisive(rule: Rule, reading: Reading) -> float | None:
     None where there is none, or where it rests on too few samples.
     """
     now, before, upward = reading.now, reading.before, bool(rule.upward)
-    if rule.absent_for or now is None or now.value is None or now.samples < rule.needed:
+    if rule.upward is None or now is None or now.value is None or now.samples < rule.needed:
         return None
     value = _cautious(now, now.value, upward)
     if not rule.compare:
@@ -73,6 +77,18 @@ def decisive(rule: Rule, reading: Reading) -> float | None:
         return None
     base = _cautious(before, before.value, not upward)
     return value / base if base > 0 and value > 0 else None
+
+
+def _over_windows(rule: Rule, reading: Reading) -> Verdict:
+    if rule.slo:
+        parts = reading.parts or (None,) * len(rule.slo.windows())
+        told = burning(rule.slo, parts, rule.needed)
+    else:
+        assert rule.trend
+        told = trending(rule.trend, reading.parts or (None,), rule.needed, rule.measure.unit)
+    if told.seen is None:
+        return Verdict(Holds(told.holds), told.reason)
+    return _with(told.seen, Holds(told.holds), told.reason, told.limit)
 
 
 def _absence(rule: Rule, now: Observation | None) -> Verdict:
@@ -94,7 +110,7 @@ def _threshold(rule: Rule, now: Observation, value: float) -> Verdict:
 
 
 def _comparison(rule: Rule, compare: Compare, now: Observation, before: Observation | None) -> Verdict:
-    ago = f"{format_duration(compare.offset)} before"
+    ago = f"{format_duration(compare.offset)} before{_of_another(compare, now, before)}"
     if before is None or before.value is None or before.samples < rule.needed:
         seen = before.samples if before else 0
         return _with(
@@ -112,6 +128,13 @@ def _comparison(rule: Rule, compare: Compare, now: Observation, before: Observat
     found = f"{_described(now, unit)} against {amount(before.value, unit)} {ago}, {ratio:.3g} times"
     text = f"{found}: {_BUT.get(holds, '')}{'above' if upward else 'below'} {limit:g} times"
     return _with(now, holds, text, before.value * limit)
+
+
+def _of_another(compare: Compare, now: Observation, before: Observation | None) -> str:
+    label = label_name(compare.other or "")
+    if not compare.other or before is None or before.labels[label] == now.labels[label]:
+        return ""
+    return f" with {label} {plain(before.labels[label], 60)}"
 
 
 def _answer(sure: bool, likely: bool) -> Holds:

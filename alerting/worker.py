@@ -19,6 +19,8 @@ from tidegauge.instruments import LOOP_FAILURES, NOTIFICATIONS
 
 logger = logging.getLogger(__name__)
 Record = Callable[[Sequence[Attempt]], None]
+ASK_AGAIN_S = 0.5
+"""How soon the worker asks again whether it may send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Patience:
 @dataclass(slots=True)
 class _Job:
     alert: Transition
+    group: str = ""
     attempts: int = 0
     first_try: float = 0.0
 
@@ -55,13 +58,20 @@ class Worker:
         patience: Retries.
         capacity: Alerts that may wait; what does not fit is left to the next recovery from the tables.
         rng: For the jitter.
+        may_send: Asked before each attempt; while it says no, everything waits.
     """
 
     def __init__(
-        self, notifier: Notifier, record: Record, patience: Patience, rng: np.random.Generator, capacity: int = 10_000
+        self,
+        notifier: Notifier,
+        record: Record,
+        patience: Patience,
+        rng: np.random.Generator,
+        capacity: int = 10_000,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self._notifier, self._record, self._patience, self._rng = notifier, record, patience, rng
-        self._capacity = capacity
+        self._capacity, self._may_send = capacity, may_send
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -70,15 +80,24 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"tidegauge-notify-{notifier.name}", daemon=True)
         self._thread.start()
 
-    def submit(self, alerts: Sequence[Transition]) -> bool:
-        """Queue ``alerts``, without those that wait already. False when there was no room for all."""
+    def submit(self, alerts: Sequence[Transition], group: str = "") -> bool:
+        """Queue ``alerts``, without those that wait already. False when there was no room for all.
+
+        All alerts of one message have the same ``group``.
+        """
         with self._changed:
             waiting = {_identity(each.alert) for each in self._jobs}
             new = [each for each in alerts if _identity(each) not in waiting]
             taken = new[: max(0, self._capacity - len(self._jobs))]
-            self._jobs.extend(_Job(each) for each in taken)
+            self._jobs.extend(_Job(each, group) for each in taken)
             self._changed.notify_all()
         return len(taken) == len(new)
+
+    def clear(self) -> None:
+        """Forget what waits; an attempt in progress ends."""
+        with self._changed:
+            self._jobs.clear()
+            self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing waits; False when ``timeout_s`` passed first."""
@@ -105,12 +124,18 @@ class Worker:
         """Until there is something to send and the time has come; False when closing."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._jobs)
-            while not self._closing and (left := self._ready_at - time.monotonic()) > 0:
+            while not self._closing and (left := self._left()) > 0:
                 self._changed.wait_for(lambda: self._closing, left)
             return not self._closing
 
+    def _left(self) -> float:
+        """Seconds until there may be an attempt."""
+        return max(self._ready_at - time.monotonic(), 0.0 if self._may_send() else ASK_AGAIN_S)
+
     def _round(self) -> None:
         batch = self._take()
+        if not batch:
+            return  # cleared meanwhile
         now = time.monotonic()
         for job in batch:
             job.attempts += 1
@@ -129,6 +154,8 @@ class Worker:
             batch: list[_Job] = []
             groups: set[object] = set()
             for job in list(self._jobs)[:most]:
+                if job.group != self._jobs[0].group:
+                    break
                 groups.add((job.alert.rule, job.alert.notice))
                 if len(groups) > self._notifier.max_groups:
                     break

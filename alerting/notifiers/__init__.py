@@ -1,17 +1,26 @@
-"""Receivers of alerts: Slack, PagerDuty and a plain webhook."""
+"""Receivers of alerts: Slack, PagerDuty, Alertmanager, e-mail and a plain webhook."""
 
 from __future__ import annotations
 
 from tidegauge.alerting.addresses import Refused
 from tidegauge.alerting.http import Poster
+from tidegauge.alerting.notifiers.alertmanager import Alertmanager
 from tidegauge.alerting.notifiers.contract import Notifier
+from tidegauge.alerting.notifiers.email import Email
 from tidegauge.alerting.notifiers.pagerduty import PagerDuty
 from tidegauge.alerting.notifiers.slack import Slack
 from tidegauge.alerting.notifiers.webhook import Webhook
-from tidegauge.config import Alerting, AnyReceiver, PagerDutyReceiver, SlackReceiver
+from tidegauge.config import (
+    Alerting,
+    AlertmanagerReceiver,
+    AnyReceiver,
+    EmailReceiver,
+    PagerDutyReceiver,
+    SlackReceiver,
+)
 from tidegauge.errors import ConfigError
 
-__all__ = ["Notifier", "PagerDuty", "Slack", "Webhook", "notifiers"]
+__all__ = ["Alertmanager", "Email", "Notifier", "PagerDuty", "Slack", "Webhook", "notifiers"]
 
 
 def notifiers(settings: Alerting) -> list[Notifier]:
@@ -35,10 +44,15 @@ def notifiers(settings: Alerting) -> list[Notifier]:
 
 
 def _build(receiver: AnyReceiver, settings: Alerting) -> Notifier:
+    internal = settings.allow_internal_addresses
+    if isinstance(receiver, EmailReceiver):
+        return Email(receiver, settings.timeout_s, settings.page_url, allow_internal=internal)
     url = receiver.url if isinstance(receiver.url, str) else receiver.url.get_secret_value()
-    poster = Poster(url, settings.timeout_s, allow_internal=settings.allow_internal_addresses)
+    poster = Poster(url, settings.timeout_s, allow_internal=internal)
     if isinstance(receiver, SlackReceiver):
         return Slack(receiver.name, poster, settings.page_url)
     if isinstance(receiver, PagerDutyReceiver):
         return PagerDuty(receiver.name, poster, receiver.routing_key.get_secret_value(), settings.page_url)
+    if isinstance(receiver, AlertmanagerReceiver):
+        return Alertmanager(receiver.name, poster, settings.page_url, receiver.token.get_secret_value())
     return Webhook(receiver.name, poster, settings.page_url, receiver.secret.get_secret_value())

@@ -11,16 +11,28 @@ from tidegauge.alerting.http import Outcome
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.alerting.text import labels_text, moment, plain, web_link
 
+_WORDS = {
+    Notice.FIRE: "FIRING",
+    Notice.RESOLVE: "RESOLVED",
+    Notice.REMIND: "STILL FIRING",
+    Notice.ESCALATE: "NOBODY HAS IT",
+    Notice.ACKNOWLEDGE: "ACKNOWLEDGED",
+    Notice.DIGEST: "DIGEST",
+}
+
+_OPEN = (Notice.FIRE, Notice.REMIND, Notice.ESCALATE)
+
 
 class Notifier(Protocol):
     """A receiver of alerts.
 
     Attributes:
         name: As configured; part of the ledger.
-        kind: slack, pagerduty or webhook.
+        kind: slack, pagerduty, email, alertmanager or webhook.
         max_groups: How many (rule, notice) pairs one message may hold.
         max_alerts: How many alerts one message may hold.
         spacing_s: Shortest time between two messages.
+        refresh_s: How often it wants to hear again of every open alert; 0 for never.
     """
 
     name: str
@@ -28,6 +40,7 @@ class Notifier(Protocol):
     max_groups: int
     max_alerts: int
     spacing_s: float
+    refresh_s: float
 
     def send(self, alerts: Sequence[Transition]) -> Outcome:
         """Try once to deliver ``alerts`` as one message. Never raises for what a receiver does."""
@@ -45,7 +58,7 @@ class Group:
     @property
     def title(self) -> str:
         """``FIRING: Refusals are high (3 slices)``."""
-        word = "FIRING" if self.notice is Notice.FIRE else "RESOLVED"
+        word = _WORDS.get(self.notice, self.notice.value.upper())
         count = f" ({len(self.alerts)} slices)" if len(self.alerts) > 1 else ""
         return f"{word}: {plain(self.rule, 110)}{count}"
 
@@ -58,7 +71,7 @@ def grouped(alerts: Sequence[Transition]) -> list[Group]:
 
 def facts(alert: Transition) -> list[tuple[str, str]]:
     """What a message says of one alert, as name and text; every text on one line and free of control characters."""
-    until = f" to {moment(alert.at)}" if alert.notice is Notice.RESOLVE else ""
+    until = f" to {moment(alert.at)}" if alert.notice in (Notice.RESOLVE, Notice.DIGEST) else ""
     found = [
         ("What", plain(alert.summary, 600)),
         ("Slice", labels_text(alert.labels)),
@@ -68,6 +81,7 @@ def facts(alert: Transition) -> list[tuple[str, str]]:
         ("Owner", plain(alert.owner)),
         ("Action", plain(alert.action, 600)),
         ("Runbook", plain(alert.runbook, 400)),
+        ("Answer", f"tidegauge alerts ack {alert.fingerprint[:12]}" if alert.notice in _OPEN else ""),
     ]
     return [(name, text) for name, text in found if text]
 

@@ -1,4 +1,4 @@
-"""PagerDuty Events API v2: one event for each alert, trigger and resolve under the same deduplication key."""
+"""PagerDuty Events API v2: trigger, acknowledge and resolve of an alert under the same deduplication key."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tidegauge.alerting.text import labels_text, plain
 
 MAX_EVENT_BYTES = 512_000
 _SEVERITIES = {"page": "critical", "triage": "warning", "info": "info"}
+_ACTIONS = {Notice.RESOLVE: "resolve", Notice.ACKNOWLEDGE: "acknowledge"}
 _CUT_NOTE = "some details were cut to fit PagerDuty's limit of 512 kB"
 
 
@@ -20,7 +21,7 @@ def build(alert: Transition, routing_key: str, page_url: str = "") -> dict[str, 
     """The event for ``alert``. Its ``dedup_key`` is the fingerprint: one incident, however often it is sent."""
     event: dict[str, Any] = {
         "routing_key": routing_key,
-        "event_action": "trigger" if alert.notice is Notice.FIRE else "resolve",
+        "event_action": _ACTIONS.get(alert.notice, "trigger"),
         "dedup_key": alert.fingerprint,
         "payload": {
             "summary": plain(f"{alert.rule}: {alert.summary}", 1024),
@@ -43,6 +44,7 @@ class PagerDuty:
     max_groups = 1
     max_alerts = 1
     spacing_s = 0.0
+    refresh_s = 0.0
 
     def __init__(self, name: str, poster: Poster, routing_key: str, page_url: str = "") -> None:
         self.name = name

@@ -45,6 +45,7 @@ class Slack:
     max_groups = 12
     max_alerts = 200
     spacing_s = 1.0
+    refresh_s = 0.0
 
     def __init__(self, name: str, poster: Poster, page_url: str = "") -> None:
         self.name = name
@@ -65,7 +66,7 @@ def _blocks(group: Group, page_url: str) -> Iterator[HeaderBlock | SectionBlock 
     first = group.alerts[0]
     yield HeaderBlock(text=_text(escape(group.title), 150))
     yield SectionBlock(text=_text(_slices(group.alerts), _SECTION_CHARACTERS))
-    about = [(name, text) for name, text in facts(first) if name in ("Owner", "Action", "Runbook")]
+    about = [(name, text) for name, text in facts(first) if name in ("Owner", "Action", "Runbook", "Answer")]
     yield SectionBlock(fields=[_text(escape(f"{name}: {text}"), _FIELD_CHARACTERS) for name, text in about])
     found = " | ".join(f"<{escape(url)}|{name}>" for name, url in links(first, page_url))
     if found:

@@ -36,6 +36,7 @@ class Webhook:
     max_groups = 100
     max_alerts = 200
     spacing_s = 0.0
+    refresh_s = 0.0
 
     def __init__(self, name: str, poster: Poster, page_url: str = "", secret: str = "") -> None:
         self.name = name

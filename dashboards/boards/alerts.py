@@ -68,7 +68,8 @@ ALERTS = Board(
         ),
         Panel(
             "Transitions into firing",
-            f"""SELECT {bucket("timestamp")} AS time, rule AS series, count() AS value {EVENTS} AND state = 'firing'
+            f"""SELECT {bucket("timestamp")} AS time, rule AS series, count() AS value
+{EVENTS} AND notice IN ('fire', '') AND state = 'firing'
   GROUP BY time, series ORDER BY time""",
             Unit.COUNT,
             Kind.TIMESERIES,
@@ -84,6 +85,31 @@ FROM alert_deliveries WHERE {within("timestamp")} GROUP BY time, series ORDER BY
             Unit.COUNT,
             Kind.TIMESERIES,
             "By receiver and outcome.",
+            min_step_s=3600,
+            zero_gaps=True,
+            stacked=True,
+        ),
+        Panel(
+            "Precision by rule",
+            f"""SELECT {bucket("fired_at")} AS time, rule AS series, countIf(right) / count() AS value
+FROM (SELECT rule, fingerprint, fired_at, argMax(action, written_at) = 'true' AS right FROM alert_responses
+  WHERE action IN ('true', 'false') GROUP BY rule, fingerprint, fired_at)
+WHERE {within("fired_at")} GROUP BY time, series ORDER BY time""",
+            Unit.SHARE,
+            Kind.TIMESERIES,
+            "Share of answered alerts that were called right, by when they fired.",
+            min_step_s=7 * 86_400,
+        ),
+        Panel(
+            "Not told, and why",
+            f"""SELECT {bucket("timestamp")} AS time, reason AS series, count() AS value
+FROM (SELECT timestamp, rule, reason FROM alert_decisions WHERE {within("timestamp")}
+  UNION ALL SELECT timestamp, rule, splitByChar(' ', muted)[1] AS reason FROM alert_events
+    WHERE {within("timestamp")} AND muted != '')
+GROUP BY time, series ORDER BY time""",
+            Unit.COUNT,
+            Kind.TIMESERIES,
+            "Silenced, inhibited, grouped, in quiet hours, one of too many.",
             min_step_s=3600,
             zero_gaps=True,
             stacked=True,

@@ -124,6 +124,16 @@ GROUP BY time, series HAVING value > 0 ORDER BY time""",
             "Each with its reason; what is deferred comes again, what is rejected does not.",
         ),
         Panel(
+            "Records lost in the services",
+            f"""SELECT {bucket("timestamp")} AS time, concat(service, ' ', outcome, ': ', reason) AS series,
+  sum(records) AS value
+FROM sdk_losses WHERE {within("timestamp")} AND {matching("service")} GROUP BY time, series ORDER BY time""",
+            Unit.COUNT,
+            Kind.TIMESERIES,
+            "Dropped or rejected by the SDK in the service, which says so once it reaches the receiver again.",
+            zero_gaps=True,
+        ),
+        Panel(
             "Lag of the sink",
             gauge(("tidegauge_sink_lag_seconds",), "Attributes['topic']", "max"),
             Unit.SECONDS,

@@ -34,6 +34,12 @@ FROM (SELECT {bucket("timestamp")} AS time, {NAME} AS series, avg(value = label)
   {LABELLED} GROUP BY time, series HAVING n >= 10)
 ORDER BY time"""
 
+FAILED = f"FROM prediction_errors(start = {START}, end = {END}) WHERE {CHOSEN}"
+FAILURES = f"""SELECT time, series, sum(failed) / sum(failed + made) AS value FROM (
+  SELECT {bucket("timestamp")} AS time, {NAME} AS series, 1 AS failed, 0 AS made {FAILED}
+  UNION ALL SELECT {bucket("hour")}, {NAME}, 0, predictions {HOURS})
+GROUP BY time, series HAVING sum(failed + made) > 0 ORDER BY time"""
+
 PREDICTIONS = Board(
     title="Predictions",
     uid="tidegauge-predictions",
@@ -112,6 +118,23 @@ ORDER BY time""",
             min_step_s=HOUR,
             zero_gaps=True,
             stacked=True,
+        ),
+        Panel(
+            "Failed predictions",
+            FAILURES,
+            Unit.SHARE,
+            Kind.TIMESERIES,
+            "Calls of tracked functions that ended in an exception, of these and the predictions.",
+            min_step_s=HOUR,
+        ),
+        Panel(
+            "Failures, by type",
+            f"""SELECT model, version, error_type, count() AS failures, max(timestamp) AS last_seen,
+  argMax(trace_id, timestamp) AS trace_id
+{FAILED} GROUP BY model, version, error_type ORDER BY failures DESC LIMIT 100""",
+            Unit.COUNT,
+            Kind.TABLE,
+            "The exception's type, and the trace of the last one where there was one; its text stays in the service.",
         ),
         Panel(
             "By slice",

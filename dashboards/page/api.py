@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from tidegauge import training_sets
 from tidegauge.dashboards.boards import BOARDS, board
 from tidegauge.dashboards.lineage import UNKNOWN, VERSIONS, Affected, Selection, affected, export, lineage
 from tidegauge.dashboards.lineage.affected import FORMATS
@@ -82,6 +83,11 @@ def open_now(request: Request) -> Response:
         "newest_event": shown.newest,
     }
     return JSONResponse(plain(answer))
+
+
+def references(request: Request) -> Response:
+    """The training sets of every model."""
+    return JSONResponse(training_sets.listed(store_of(request)))
 
 
 def trace(request: Request) -> Response:

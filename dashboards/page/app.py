@@ -1,4 +1,4 @@
-"""The page as a Starlette application. It writes nothing but silences, and nothing in it leaves the machine."""
+"""The page as a Starlette application. It writes silences and answers to alerts alone; nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
-from tidegauge.dashboards.page import api, silences, views
+from tidegauge.dashboards.page import alerts, api, diagnosis, silences, views
 from tidegauge.dashboards.page.text import environment
 from tidegauge.errors import StoreError
 from tidegauge.instruments import REGISTRY
@@ -41,8 +41,13 @@ PAGE = Path(__file__).parent
 STYLE_IDS = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
 
 
-def create_app(store: Store, settings: Settings, clock: Clock) -> Starlette:
-    """The built-in page over ``store``; ``clock`` says what now is, so a replay's page shows the replay's time."""
+def create_app(
+    store: Store, settings: Settings, clock: Clock, diagnose: diagnosis.Diagnose | None = None
+) -> Starlette:
+    """The built-in page over ``store``; ``clock`` says what now is, so a replay's page shows the replay's time.
+
+    ``diagnose`` says why a model changed; without it there is no page for that.
+    """
     app = Starlette(
         routes=_routes(),
         middleware=[Middleware(GZipMiddleware, minimum_size=2000), Middleware(SafeHeaders)],
@@ -50,6 +55,7 @@ def create_app(store: Store, settings: Settings, clock: Clock) -> Starlette:
     )
     app.state.store, app.state.settings, app.state.clock = store, settings, clock
     app.state.templates, app.state.counters = environment(), counters
+    app.state.diagnose = diagnose
     app.state.templates.globals["chart_styles"] = ["plotly.js-style-global", *chart_styles()]
     return app
 
@@ -92,16 +98,24 @@ def _routes() -> list[Route | Mount]:
         Route("/traces", views.trace_list),
         Route("/traces/{identifier:path}", views.trace_page),
         Route("/alerts", views.alert_page, name="alerts"),
+        Route("/alerts/why", alerts.why_page),
+        Route("/alerts/{alert}/answer", alerts.answer_by_form, methods=["POST"]),
         Route("/silences", silences.add_by_form, methods=["POST"]),
         Route("/silences/{silence_id}/end", silences.end, methods=["POST"]),
+        Route("/diagnosis/{name:path}", diagnosis.page),
         Route("/models/{name:path}", views.model_page),
         Route("/api/open", api.open_now),
         Route("/api/boards", api.boards),
         Route("/api/boards/{uid}/panels/{number:int}", api.panel),
         Route("/api/drift/{finding_id:path}", api.drift),
+        Route("/api/diagnosis/{name:path}", diagnosis.data),
         Route("/api/traces/{identifier:path}", api.trace),
         Route("/api/affected", api.affected_by),
         Route("/api/affected.{kind}", api.affected_by),
+        Route("/api/references", api.references),
+        Route("/api/alerts", alerts.listed),
+        Route("/api/alerts/why", alerts.why),
+        Route("/api/alerts/{alert}/{action}", alerts.answer, methods=["POST"]),
         Route("/api/silences", silences.listed),
         Route("/api/silences", silences.add, methods=["POST"]),
         Route("/api/silences/{silence_id}", silences.end, methods=["DELETE"]),

@@ -52,7 +52,7 @@ FROM llm_calls_1m WHERE kind = 'llm' AND {within("minute")} GROUP BY service, ti
 MODELS = f"""SELECT model, {bucket("hour")} AS time, sum(predictions) AS n, sum(score_sum) AS score,
   sum(scored) AS with_score
 FROM predictions_1h WHERE dimension = '' AND {within("hour")} GROUP BY model, time ORDER BY model, time"""
-OUTCOME_FEATURES = frozenset({"accuracy", "performance", "label", "error"})
+OUTCOME_FEATURES = frozenset({"accuracy", "performance", "estimated performance", "outcome", "label", "error"})
 INTEGRITY_DETECTORS = frozenset({"volume", "missing", "new_categories", "schema", "out_of_range", "non_finite"})
 OUTPUT_FEATURES = frozenset({"score", "prediction"})
 

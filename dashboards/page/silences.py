@@ -1,4 +1,4 @@
-"""Silences on the page: the only thing it writes, and only for its own visitors."""
+"""Silences on the page: it writes for its own visitors only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def add(request: Request) -> Response:
     """Store one silence, given as JSON; answers with it and its id."""
     check_may_write(request)
     try:
-        silence = from_json(await _json(request))
+        silence = from_json(await json_of(request))
         await run_in_threadpool(silences.write, store_of(request), silence, request.app.state.clock.now())
     except InvalidRecord as error:
         raise HTTPException(400, str(error)) from error
@@ -40,7 +40,7 @@ async def add(request: Request) -> Response:
 async def add_by_form(request: Request) -> Response:
     """Store one silence from the form on the alert page."""
     check_may_write(request)
-    form = dict(parse_qsl((await _body(request)).decode(errors="replace"), max_num_fields=10))
+    form = dict(parse_qsl((await body_of(request)).decode(errors="replace"), max_num_fields=10))
     now = request.app.state.clock.now()
     try:
         ends = now + timedelta(hours=float(form.get("hours", "")))
@@ -83,19 +83,21 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-async def _json(request: Request) -> Any:
+async def json_of(request: Request) -> Any:
+    """The body as JSON. Raises HTTPException 400, 413 or 415."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise HTTPException(415, "Send application/json.")
     try:
-        return json.loads(await _body(request))
+        return json.loads(await body_of(request))
     except ValueError as error:
         raise HTTPException(400, f"The body is not JSON: {error}") from error
 
 
-async def _body(request: Request) -> bytes:
+async def body_of(request: Request) -> bytes:
+    """The body, at most 64 KiB of it. Raises HTTPException 413."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MOST_BODY:
-            raise HTTPException(413, f"A silence is no larger than {MOST_BODY} bytes.")
+            raise HTTPException(413, f"Send no more than {MOST_BODY} bytes.")
     return bytes(body)

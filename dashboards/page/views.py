@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from tidegauge import silences
+from tidegauge import alerts, silences
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
 from tidegauge.dashboards import traces
@@ -25,7 +25,7 @@ from tidegauge.store import Store
 DELIVERIES = """SELECT timestamp, rule, state, receiver, kind, outcome, attempts, detail FROM alert_deliveries
 WHERE timestamp >= {start:DateTime64(3)} AND timestamp <= {end:DateTime64(3)} ORDER BY timestamp DESC LIMIT 200"""
 TRANSITIONS = """SELECT timestamp, rule, previous, state, severity, owner, labels, value, threshold, samples, since,
-  reason, summary
+  if(notice IN ('remind', 'escalate', 'acknowledge'), notice, state) AS shown, reason, summary
 FROM alert_events WHERE timestamp >= {start:DateTime64(3)} AND timestamp <= {end:DateTime64(3)}
   ORDER BY timestamp DESC LIMIT 200"""
 SERVICES = (
@@ -159,6 +159,7 @@ def alert_page(request: Request) -> Response:
         "alerts.html",
         shown,
         alerts=overview.alerts_at(store, shown.window.end),
+        known={row["fingerprint"]: row for row in alerts.open_alerts(store)},
         transitions=store.rows(TRANSITIONS, times),
         deliveries=store.rows(DELIVERIES, times),
         receivers=[each.name for each in request.app.state.settings.alerting.receivers],

@@ -33,6 +33,7 @@ class Fake:
     max_groups: int = 100
     max_alerts: int = 200
     spacing_s: float = 0.0
+    refresh_s: float = 0.0
     poison: str = ""
 
     def __post_init__(self) -> None:
@@ -92,6 +93,34 @@ def test_what_arrives_during_a_wait_joins_the_message_that_waits(start: Any, mak
     assert worker.flush(5)
     assert [len(each) for each in notifier.sent] == [1, 21]
     assert sum(each.outcome == "delivered" for each in ledger) == 21
+
+
+def test_alerts_of_two_groups_are_two_messages(start: Any, make_alert: Any) -> None:
+    notifier = Fake()
+    notifier.gate.clear()
+    worker, _ = start(notifier)
+
+    for service, group in (("a", "one"), ("b", "one"), ("c", "two")):
+        worker.submit([make_alert(labels={"service": service})], group)
+    notifier.gate.set()
+
+    assert worker.flush(5)
+    sent = [each.labels["service"] for message in notifier.sent for each in message]
+    assert sent == ["a", "b", "c"]
+    assert not any({"b", "c"} <= {each.labels["service"] for each in message} for message in notifier.sent)
+
+
+def test_while_it_may_not_send_everything_waits_and_is_kept(start: Any, make_alert: Any) -> None:
+    notifier, allowed = Fake(), threading.Event()
+    worker, _ = start(notifier, may_send=allowed.is_set)
+
+    worker.submit([make_alert()])
+    waited = worker.flush(0.2)
+    allowed.set()
+
+    assert not waited
+    assert worker.flush(5)
+    assert len(notifier.sent) == 1
 
 
 def test_the_same_notice_is_not_queued_twice_while_it_waits(start: Any, make_alert: Any) -> None:

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,7 +123,7 @@ def test_rules_that_ask_the_same_share_one_query(store: Store, start: Start, mon
 
     loop.run(NOW + MINUTE)
 
-    assert len([sql for sql in asked if "FROM silences" not in sql]) == 2
+    assert len([sql for sql in asked if "llm_calls" in sql]) == 2
 
 
 def test_a_rule_whose_query_fails_says_so_and_stops_no_other(
@@ -219,7 +212,7 @@ def test_events_that_cannot_be_stored_are_found_again_in_the_next_round(
     calls(store, 20, 100)
     loop = start(settings(receiver.url))
     with monkeypatch.context() as patch:
-        patch.setattr(store, "insert", lambda *_: (_ for _ in ()).throw(StoreError("down")))
+        patch.setattr(store, "insert", lambda *_, **__: (_ for _ in ()).throw(StoreError("down")))
         with pytest.raises(StoreError):
             loop.run(NOW)
 
@@ -357,47 +350,3 @@ def test_a_replay_finds_exactly_what_the_loop_finds_and_stores_nothing(store: St
     assert stored == 0
     (line,) = outcomes([rule], past, span.end)
     assert (line.fired, line.first, line.open_for) == (1, NOW + 11 * MINUTE, 8 * MINUTE)
-
-
-KILLED = """
-    import sys
-    from datetime import datetime, timedelta
-    from tidegauge.alerting import AlertLoop, Rule
-    from tidegauge.collectors.schema import migrate
-    from tidegauge.config import Alerting
-    from tidegauge.store import Store
-
-    path, url, now, rule = sys.argv[1:]
-    now = datetime.fromisoformat(now)
-    store = Store("chdb://" + path)
-    migrate(store)
-    if not store.value("SELECT count() FROM llm_calls"):
-        said = {"gen_ai.operation.name": "chat", "tidegauge.refused": "true"}
-        row = {"Timestamp": now - timedelta(minutes=1), "ServiceName": "shop", "SpanAttributes": said}
-        store.insert("otel_traces", [row] * 100)
-    receivers = [{"kind": "webhook", "name": "hook", "url": url}]
-    config = Alerting.model_validate({"receivers": receivers, "allow_internal_addresses": True})
-    loop = AlertLoop(store, config, rules=[Rule.model_validate_json(rule)])
-    loop.run(now)
-    print(loop.flush(20))
-    loop.close()
-    store.close()
-"""
-
-
-def test_killed_between_send_and_ledger_it_sends_again_under_the_same_key_and_never_misses(
-    tmp_path: Path, receiver: Any
-) -> None:
-    rule = json.dumps({"alert": "R", "metric": "refusal_rate", "window": "5m", "above": 0.05, **WHO})
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "db"), receiver.url, NOW.isoformat(), rule]
-    victim = subprocess.Popen(command, stdout=subprocess.PIPE)
-    receiver.answers = [lambda handler: os.kill(victim.pid, signal.SIGKILL)]
-
-    assert victim.wait(60) == -signal.SIGKILL
-    assert victim.stdout
-    victim.stdout.close()
-    survivor = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert survivor.stdout.strip() == "True"
-
-    assert [notice for notice, _ in sent(receiver)] == ["fire", "fire"]
-    assert len({key for _, key in sent(receiver)}) == 1

@@ -82,7 +82,7 @@ def test_a_name_that_two_files_use_is_refused_with_both_places(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("above: 0.05", "above: 0.05\n        below: 0.01", "one of above, below, compare and absent_for"),
+        ("above: 0.05", "above: 0.05\n        below: 0.01", "one of above, below, compare, slo, trend and absent_for"),
         ("        above: 0.05\n", "", "found none"),
         ("above: 0.05", "above: .nan", "finite"),
         ("above: 0.05", "compare: {offset: 7d}", "above_ratio or below_ratio"),

@@ -19,6 +19,10 @@ groups:
          severity: page, owner: o, runbook: r, action: a}
       - {alert: Dearer, metric: cost_usd, compare: {offset: 10m, above_ratio: 1.2}, min_samples: 1,
          severity: triage, owner: o, runbook: r, action: a}
+      - {alert: Burns, metric: llm_error_rate, by: [service], severity: triage, owner: o, runbook: r, action: a,
+         slo: {objective: 0.99, burns: [{budget: 0.02, long: 1h}]}}
+      - {alert: Falls, metric: quality_score, by: [name], severity: triage, owner: o, runbook: r, action: a,
+         trend: {step: 10m, steps: 4, below_ratio: 0.9}}
       - {alert: Silent, metric: llm_requests, by: [service], absent_for: 5m,
          severity: triage, owner: o, runbook: r, action: a}
 """
@@ -51,6 +55,31 @@ def test_a_rule_stands_as_its_series_says(tmp_path: Path, at: str, state: str) -
     )
 
     assert (expected, failures) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("expect", "values", "metric", "labels"),
+    [
+        (
+            "{at: 55m, alert: Burns, labels: {service: s}, state: inactive}",
+            "0/100x11 30/100",
+            "llm_error_rate",
+            "{service: s}",
+        ),
+        ("{at: 55m, alert: Burns, labels: {service: s}, state: firing}", "30/100x12", "llm_error_rate", "{service: s}"),
+        (
+            "{at: 30m, alert: Falls, labels: {name: n}, state: firing}",
+            "9@50x2 8@50x2 7@50x2 6@50",
+            "quality_score",
+            "{name: n}",
+        ),
+        ("{at: 30m, alert: Falls, labels: {name: n}, state: inactive}", "9@50x7", "quality_score", "{name: n}"),
+    ],
+)
+def test_burn_rates_and_trends_see_several_windows(
+    tmp_path: Path, expect: str, values: str, metric: str, labels: str
+) -> None:
+    assert run_rule_tests(write(tmp_path, one(expect, values, metric, labels))) == (1, [])
 
 
 def test_an_expectation_that_is_not_met_says_what_was_found(tmp_path: Path) -> None:

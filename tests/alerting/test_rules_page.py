@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
 
 
 def test_the_example_test_of_the_starter_rules_passes_and_the_example_incidents_are_read(tmp_path: Path) -> None:
-    tests, incidents = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    tests, incidents, _ = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "test.yaml").write_text(tests.replace("rule_files: [rules.yaml]", "rule_files: []"))
     (tmp_path / "incidents.yaml").write_text(incidents)
 

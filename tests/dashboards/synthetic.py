@@ -25,8 +25,11 @@ def fill(store: Store, rng: np.random.Generator, traces: int = 600) -> None:
     store.insert("otel_traces", [*spans, *_failed_request()])
     store.insert("otel_logs", [*_predictions(rng), *_judgements(rng, spans), *_feedback(rng, spans)])
     store.insert("findings", _findings(rng))
+    store.insert("performance", _performance())
     store.insert("alert_events", _alerts())
     store.insert("alert_deliveries", _deliveries())
+    store.insert("alert_responses", [_called_false()])
+    store.insert("alert_decisions", [_held_back()])
     store.insert("judge_samples", [_sample(span) for span in spans if span["SpanName"] == "chat"][::20])
     store.insert("review_queue", [_review(spans[1])])
     store.insert("deployments", [_deployment("support-bot", "v8"), _deployment("flight-delay", "2")])
@@ -199,6 +202,8 @@ def _predictions(rng: np.random.Generator) -> list[dict[str, Any]]:
                 },
             )
         )
+        if index % 100 == 0:
+            rows.append(_failed_prediction(at))
         if hours > 12:
             right = rng.random() < (0.74 if drifted else 0.86)
             rows.append(
@@ -346,6 +351,42 @@ def _finding(
     }
 
 
+def _performance() -> list[dict[str, Any]]:
+    def one(day: int, metric: str, kind: str, value: float, **other: Any) -> dict[str, Any]:
+        end = END.replace(hour=0) - timedelta(days=day - 1)
+        return {
+            "evaluated_at": end + timedelta(hours=6),
+            "model": "flight-delay",
+            "dimension": "",
+            "slice": "",
+            "window_start": end - timedelta(days=1),
+            "window_end": end,
+            "metric": metric,
+            "kind": kind,
+            "method": "labels" if kind == "realised" else "cbpe",
+            "stage": "final",
+            "value": value,
+            "low": value - 0.02,
+            "high": value + 0.02,
+            "n": 280,
+            "labels_share": 0.97,
+            "expected_share": 0.95,
+            "baseline": 0.86,
+            "baseline_windows": 8,
+            "verdict": "drift" if value < 0.8 else "stable",
+            "estimated": None,
+            "note": "",
+        } | other
+
+    rows = []
+    for day in range(7, 0, -1):
+        true = 0.74 if day == 1 else 0.86
+        rows += [one(day, "labels", "realised", 0.97), one(day, "accuracy", "estimated", 0.85)]
+        rows += [one(day, "accuracy", "realised", true, estimated=0.85)]
+        rows += [one(day, "accuracy", "realised", true, dimension=HOSTILE, slice=HOSTILE, note=HOSTILE)]
+    return rows
+
+
 def _alert(rule: str, state: str, previous: str, hours: float, **other: Any) -> dict[str, Any]:
     return {
         "timestamp": END - timedelta(hours=hours),
@@ -421,6 +462,18 @@ def _deliveries() -> list[dict[str, Any]]:
     ]
 
 
+def _called_false() -> dict[str, Any]:
+    fired = END - timedelta(hours=60)
+    answer = {"written_at": fired + timedelta(hours=1), "fired_at": fired, "action": "false", "author": "ann"}
+    return answer | {"rule": "cost-week", "fingerprint": "cost-week-1", "labels": {}, "note": HOSTILE}
+
+
+def _held_back() -> dict[str, Any]:
+    at = END - timedelta(hours=11.5)
+    reason = {"receiver": "oncall", "reason": "quiet_hours", "detail": "quiet hours nights"}
+    return reason | {"timestamp": at, "rule": "feature-drift", "fingerprint": "feature-drift-1", "event_at": at}
+
+
 def _sample(span: dict[str, Any]) -> dict[str, Any]:
     return {
         "timestamp": span["Timestamp"],
@@ -475,6 +528,22 @@ OWN_GAUGES = {
 OWN_HISTOGRAMS = ("tidegauge_sink_batch_records", "tidegauge_insert_seconds")
 
 
+def _failed_prediction(at: datetime) -> dict[str, Any]:
+    named = {"tidegauge.model.name": "flight-delay", "tidegauge.model.version": "1", "error.type": "KeyError"}
+    return _log("tidegauge.prediction.error", at, service="flights", **named)
+
+
+def _loss(hours: int) -> dict[str, Any]:
+    return {
+        "ServiceName": "flights",
+        "MetricName": "tidegauge.sdk.dropped_records",
+        "TimeUnix": END - timedelta(hours=hours),
+        "ResourceAttributes": {},
+        "Attributes": {"tidegauge.reason": "queue full"},
+        "Value": 3.0,
+    }
+
+
 def _own_metrics(rng: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
     """A day of what Tidegauge sends of itself."""
     minutes = range(1, 24 * 60, 10)
@@ -497,7 +566,8 @@ def _own_metrics(rng: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
             row(name, labels, i) | {"Value": float(counted[name][i])}
             for name, labels in OWN_COUNTERS.items()
             for i in places
-        ],
+        ]
+        + [_loss(hours) for hours in (1, 30)],
         "otel_metrics_gauge": [
             row(name, labels, i) | {"Value": float(rng.poisson(3))}
             for name, labels in OWN_GAUGES.items()
