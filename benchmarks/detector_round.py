@@ -46,7 +46,7 @@ def main() -> None:
 
 def _year(store: Store, options: argparse.Namespace, window_hours: float) -> dict[str, object]:
     watch = Watch(reference=Reference(kind=options.reference), window_hours=window_hours, slices=("carrier", "origin"))
-    loop = DetectorLoop(store, Detectors(models=(watch,), embedder="off"))
+    loop = DetectorLoop(store, Detectors(models=(watch,), embedder="off", false_pages_per_month=0))
     spent: list[float] = []
     verdicts: Counter[str] = Counter()
     for day in range(1, options.days + 1):

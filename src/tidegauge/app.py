@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -75,6 +75,7 @@ class Service:
         _check(settings, roles)
         self._closers: list[Callable[[], None]] = []
         self._loops: list[tuple[str, float, Round]] = []
+        self._diagnosing = threading.Lock()
         self.store: Store | None = None
         self.transport: Transport | None = None
         self.receiver_url = self.grpc_url = self.page_url = self.sink_url = ""
@@ -166,11 +167,21 @@ class Service:
         from tidegauge.web import WebServer
 
         page = self.settings.page
-        server = WebServer(
-            create_app(self._database, self.settings, self.clock), page.host, page.port, "tidegauge-page"
-        )
+        app = create_app(self._database, self.settings, self.clock, self._diagnose)
+        server = WebServer(app, page.host, page.port, "tidegauge-page")
         self.page_url = server.url
         self._closers.append(server.close)
+
+    def _diagnose(self, model: str, since: datetime | None, until: datetime, days: float) -> dict[str, Any]:
+        """Why a model changed, for the page; one at a time, because each reads weeks of rows."""
+        from tidegauge.detectors.diagnose import Asked, diagnose
+        from tidegauge.detectors.diagnose.text import as_json
+        from tidegauge.detectors.schedule import watch_of
+
+        watch = watch_of(model, self.settings.detectors.models)
+        asked = Asked(model, until, since, timedelta(days=days), watch.slices if watch else ())
+        with self._diagnosing:
+            return as_json(diagnose(self._database, asked))
 
     def _start_loops(self, manual: bool) -> None:
         settings = self.settings

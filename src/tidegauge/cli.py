@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidegauge import __version__
+from tidegauge.cli_alerts import alerts
+from tidegauge.cli_calibrate import calibrate
+from tidegauge.cli_diagnose import diagnose
 from tidegauge.cli_load import load as load_files
+from tidegauge.cli_reference import app as references
 from tidegauge.config import Settings, load
 from tidegauge.errors import ConfigError, TidegaugeError
 from tidegauge.memory import keep_freed_blocks, leave_settled_objects_alone
@@ -43,8 +47,10 @@ keys = typer.Typer(no_args_is_help=True, help="API keys for sending to the recei
 app.add_typer(keys, name="keys")
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: Kafka records that could not be stored.")
 app.add_typer(dlq, name="dlq")
+app.add_typer(references, name="reference")
 silences = typer.Typer(no_args_is_help=True, help="Quiet about some alerts for some time; also on the page's alerts.")
 app.add_typer(silences, name="silences")
+app.add_typer(alerts, name="alerts")
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file [default: tidegauge.yaml, where there is one]")
@@ -235,6 +241,8 @@ def affected(
 
 
 app.command("load")(load_files)
+app.command("diagnose")(diagnose)
+app.command("calibrate")(calibrate)
 
 
 @app.command("create-topics")
@@ -361,11 +369,13 @@ def config_reference() -> None:
 
 
 @rules.command("check")
-def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")]) -> None:
-    """Read rule files and list every problem in them."""
+def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")], config: ConfigFile = None) -> None:
+    """Read rule files and list every problem in them, or the false pages that must be expected of statistical rules."""
+    from tidegauge.alerting.expected import expectations
     from tidegauge.alerting.rules import check_rules
 
-    typer.echo(f"{len(check_rules(files))} rules are fine")
+    checked = check_rules(files)
+    typer.echo("\n".join([f"{len(checked)} rules are fine", *expectations(checked, load(config).detectors)]))
 
 
 @rules.command("test")

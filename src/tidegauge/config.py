@@ -125,7 +125,9 @@ class Retention(Section):
     scores_hot_days: Days = 0
     rollups_days: Days = Field(800, description="sums by minute or hour, and feature_kinds")
     rollups_hot_days: Days = 0
-    findings_days: Days = Field(800, description="findings, alert_events and alert_deliveries")
+    findings_days: Days = Field(
+        800, description="findings, performance, sequential_state, alert_events and alert_deliveries"
+    )
     findings_hot_days: Days = 0
     ledger_days: Days = Field(90, description="what the sink and the reconciliation did")
     ledger_hot_days: Days = 0
@@ -248,6 +250,9 @@ class Kafka(Section):
     replication_factor: int = Field(1, gt=0)
     retention_hours: float = Field(72, gt=0, description="how long records stay in the topics; see create-topics")
     retention_bytes: int = Field(-1, ge=-1, description="of each partition; -1: no limit; see create-topics")
+    dead_letter_retention_hours: float = Field(
+        720, gt=0, description="of the dead-letter topic, so that somebody has time to look; see create-topics"
+    )
     compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
         "lz4", description="zstd takes a third of the space off lz4's, and more of the receiver's time"
     )
@@ -259,13 +264,15 @@ class Kafka(Section):
     sasl_username: str = ""
     sasl_password: SecretStr = SecretStr("")
     dead_letter_topic: str = "tidegauge_dead_letters"
-    max_batch_records: int = Field(20_000, gt=0, description="spans or log records in one insert")
-    max_batch_bytes: int = Field(32 * 2**20, gt=0)
+    max_batch_records: int = Field(
+        50_000, gt=0, description="spans or log records in one insert; each costs 0.1 s, whatever is in it"
+    )
+    max_batch_bytes: int = Field(64 * 2**20, gt=0)
     flush_after_s: Seconds = 1.0
     max_poison_share: float = Field(
         0.5, gt=0, le=1, description="above it in one batch the sink stops, diverts nothing"
     )
-    max_buffered_bytes: int = Field(128 * 2**20, gt=0, description="of all partitions' batches of one sink together")
+    max_buffered_bytes: int = Field(256 * 2**20, gt=0, description="of all partitions' batches of one sink together")
     duplicate_window_s: float = Field(600, ge=0, description="a request sent again within it is stored once")
     duplicate_memory: int = Field(50_000, ge=0, description="requests remembered for that, per partition")
 
@@ -289,14 +296,27 @@ class Reconcile(Section):
 class Reference(Section):
     """What the current window is compared with."""
 
-    kind: Literal["training", "fixed", "trailing"] = Field(
+    kind: Literal["training", "fixed", "trailing", "season", "previous_version"] = Field(
         "trailing",
-        description="training: rows logged with role=training; fixed: start to end; trailing: the days before",
+        description="training: rows logged with role=training; fixed: start to end; trailing: the days before; season: "
+        "the same hours of the same weekdays, weeks before; previous_version: what ran before the window's version",
+    )
+    name: str = Field(
+        "", description="training: a set brought in by `tidegauge reference load`; empty: the newest of them, else all"
     )
     start: datetime | None = Field(None, description="fixed: first moment; in UTC unless it says otherwise")
     end: datetime | None = Field(None, description="fixed: first moment after")
-    days: float = Field(28, gt=0, description="trailing: how long")
+    days: float = Field(28, gt=0, description="trailing and previous_version: how long")
     gap_days: float = Field(1, ge=0, description="trailing: the stretch before the window that is left out")
+    weeks: int = Field(4, ge=1, le=52, description="season: how many weeks back")
+    freeze_days: float = Field(
+        28,
+        ge=0,
+        description="while an alert on its model is open, a reference stays where it was, at most so long; 0: it moves",
+    )
+    context: tuple[str, ...] = Field(
+        (), description="slice dimensions; drift says whether their mix explains it or it is within them"
+    )
 
     @field_validator("start", "end")
     @classmethod
@@ -310,6 +330,59 @@ class Reference(Section):
         return self
 
 
+class Incident(Section):
+    """A stretch in which something was known to be wrong: no reference holds rows of it."""
+
+    name: str = Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")
+    start: datetime = Field(description="first moment; in UTC unless it says otherwise")
+    end: datetime = Field(description="first moment after")
+    models: tuple[str, ...] = Field((), description="models that it touched; none: all of them")
+    alerts: tuple[str, ...] = Field((), description="rules that should have told of it, for a backtest; none: any")
+
+    @field_validator("start", "end")
+    @classmethod
+    def _in_utc(cls, moment: datetime) -> datetime:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"must end after it starts, got {self.start} to {self.end}")
+        return self
+
+    def concerns(self, rule: str) -> bool:
+        """Whether an alert of ``rule`` tells of it."""
+        return not self.alerts or rule in self.alerts
+
+    def touches(self, model: str) -> bool:
+        """Whether ``model`` was part of it."""
+        return not self.models or model in self.models
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether it was going on at ``moment``."""
+        return self.start <= moment < self.end
+
+
+class Performance(Section):
+    """How well a model does: measured from labels, and estimated while they are missing. See docs/performance.md."""
+
+    enabled: bool = True
+    task: Literal["auto", "binary", "multiclass", "regression", "ranking"] = Field(
+        "auto", description="auto: told from predictions and labels"
+    )
+    metrics: tuple[str, ...] = Field((), description="such as roc_auc, accuracy, mae; none: all of the task")
+    positive: str = Field("", description="of a binary model; empty: 1, true or yes, else the class of high scores")
+    k: int = Field(10, gt=0, description="of rankings: how many of the first places count")
+    estimate: bool = Field(True, description="while labels are missing")
+    estimate_from_days: float = Field(92, gt=0, description="labelled predictions that estimates are learned from")
+    baseline: Literal["auto", "windows", "same_weekday"] = Field(
+        "auto", description="auto: windows shorter than a week are compared with those of the same weekday"
+    )
+    baseline_windows: int = Field(8, ge=1, le=100, description="how many earlier windows, those that were bad left out")
+    floor: float = Field(0.02, ge=0, description="how much worse matters, of metrics between 0 and 1")
+    relative_floor: float = Field(0.1, ge=0, description="the same as a share of the baseline: errors, log loss, Brier")
+
+
 class Watch(Section):
     """What to watch of one model (or of one LLM service), and against what."""
 
@@ -321,10 +394,22 @@ class Watch(Section):
         (), description="dimensions to test apart, such as carrier; version is always there"
     )
     max_slices: int = Field(50, gt=0, description="values tested per dimension, the most frequent first")
+    rollups: Literal["auto", "always", "off"] = Field(
+        "auto",
+        description="compare counts in 256 cells a feature: auto, where there are more rows than detectors.max_rows; "
+        "off: such by a sample",
+    )
     false_discovery_rate: float = Field(0.05, gt=0, lt=1, description="expected share of false findings per evaluation")
     floor_from_reference: bool = Field(
         True, description="drift must exceed what the reference's own windows differ by; not for texts"
     )
+    performance: Performance = Performance()
+
+    @model_validator(mode="after")
+    def _context_is_read(self) -> Self:
+        if unknown := set(self.reference.context) - {*self.slices, "version"}:
+            raise ValueError(f"reference.context names {', '.join(sorted(unknown))}, which slices does not list")
+        return self
 
 
 class Detectors(Section):
@@ -337,6 +422,13 @@ class Detectors(Section):
     windows_per_run: int = Field(50, gt=0, description="windows evaluated per subject in one run, to catch up in steps")
     label_share: float = Field(0.9, gt=0, le=1, description="labels are compared once so many predictions have theirs")
     label_wait_days: float = Field(7, ge=0, description="or so long after the window, with the labels that have come")
+    incidents: tuple[Incident, ...] = Field((), description="stretches that no reference holds rows of")
+    incident_files: tuple[Path, ...] = Field(
+        (), description="YAML with more of them, as `tidegauge rules backtest` reads; read again when they change"
+    )
+    false_pages_per_month: float = Field(
+        1, ge=0, description="wanted of each model from the tests that look at every hour; 0: none of them is run"
+    )
     models: tuple[Watch, ...] = (Watch(),)
     services: tuple[Watch, ...] = Field(
         (Watch(),), description="LLM services whose input texts are embedded and compared"
@@ -347,6 +439,13 @@ class Detectors(Section):
     embedding_model: str = Field("", description="a sentence-transformers model; empty: all-MiniLM-L6-v2 as packaged")
     max_texts: int = Field(1000, gt=1, description="texts embedded per window, sampled by hash")
     permutations: int = Field(199, gt=18)
+
+    @model_validator(mode="after")
+    def _texts_have_a_stretch(self) -> Self:
+        for each in self.services:
+            if each.reference.kind in ("season", "previous_version"):
+                raise ValueError(f"services: the texts of {each.name} need a trailing, fixed or training reference")
+        return self
 
 
 class Judges(Section):
@@ -391,7 +490,33 @@ class WebhookReceiver(Section):
     secret: SecretStr = Field(SecretStr(""), description="signs each request; see docs/rules.md")
 
 
-AnyReceiver = Annotated[SlackReceiver | PagerDutyReceiver | WebhookReceiver, Field(discriminator="kind")]
+class AlertmanagerReceiver(Section):
+    """An Alertmanager, which then groups, silences and notifies."""
+
+    kind: Literal["alertmanager"] = "alertmanager"
+    name: str
+    url: SecretStr = Field(description="such as http://alertmanager:9093/api/v2/alerts")
+    token: SecretStr = Field(SecretStr(""), description="sent as a bearer token")
+
+
+class EmailReceiver(Section):
+    """People, by SMTP."""
+
+    kind: Literal["email"] = "email"
+    name: str
+    host: str
+    port: Port = 587
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    sender: str = Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")
+    to: tuple[Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")], ...] = Field(min_length=1)
+
+
+AnyReceiver = Annotated[
+    SlackReceiver | PagerDutyReceiver | AlertmanagerReceiver | EmailReceiver | WebhookReceiver,
+    Field(discriminator="kind"),
+]
 
 
 class Alerting(Section):
@@ -399,12 +524,19 @@ class Alerting(Section):
 
     enabled: bool = True
     rules: tuple[Path, ...] = Field((), description="rule files; none: the built-in starter rules")
+    routes: Path | None = Field(None, description="who is told of what, see docs/rules.md; none: by rule and severity")
     interval_s: Seconds = 30
+    most_slices_told: int = Field(
+        50, gt=0, description="alerts of one rule told one by one; one more stands for all others"
+    )
     receivers: tuple[AnyReceiver, ...] = ()
     allow_internal_addresses: bool = Field(False, description="let receivers be on loopback or private networks")
     timeout_s: Seconds = Field(10, description="for one delivery attempt, all of it")
     give_up_after_s: Seconds = Field(3600, description="retries of one notification end then")
     page_url: str = Field("", description="public address of the built-in page, for links in notifications")
+    digest: tuple[str, ...] = Field(
+        (), description="receivers of a message each Monday from 08:00 UTC: rules that are mostly wrong, and their mend"
+    )
     heartbeat_url: SecretStr = Field(
         SecretStr(""), description="posted to while rules can be evaluated; let what is there page when it stops"
     )
@@ -417,7 +549,8 @@ class Page(Section):
     host: str = "127.0.0.1"
     port: Port = Field(8600, description="0 picks a free port")
     writes: Literal["loopback", "always", "never"] = Field(
-        "loopback", description="whose silences are taken; the page has no login, so always needs a proxy with one"
+        "loopback",
+        description="whose silences and answers are taken; the page has no login, so always needs a proxy with one",
     )
 
 

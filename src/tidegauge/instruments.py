@@ -82,6 +82,7 @@ CAPPED_DIMENSIONS = Gauge(
     "tidegauge_capped_dimensions", "Dimensions with too many values, in part summed up", ["rollup"], registry=REGISTRY
 )
 HEARTBEATS = Counter("tidegauge_heartbeats", "Signs of life sent out", ["outcome"], registry=REGISTRY)
+ALERT_LEASE = Gauge("tidegauge_alert_lease", "1 while this process evaluates the alert rules", registry=REGISTRY)
 LOOP_FAILURES = Counter("tidegauge_loop_failures", "Rounds of a loop that raised", ["loop"], registry=REGISTRY)
 
 

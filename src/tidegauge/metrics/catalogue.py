@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from tidegauge.metrics.model import Kind, Metric, Source
 from tidegauge.metrics.sources import (
+    ATTEMPTS,
     CALLS,
     CALLS_1M,
     CAPPED,
@@ -15,10 +16,13 @@ from tidegauge.metrics.sources import (
     FINDINGS,
     INGEST,
     LABELLED,
+    MARKS,
+    PERFORMANCE,
     PREDICTIONS,
     RECONCILIATION,
     SCHEMA_CHANGES,
     SCORES,
+    SDK_LOSSES,
 )
 
 _CALLS = (CALLS_1M, CALLS)
@@ -68,6 +72,18 @@ def _quantile(name: str, title: str, column: str, index: int) -> Metric:
     return _value(name, title, "s", Kind.QUANTILE, _CALLS, digest, "sum(calls)", _LLM)
 
 
+def _only(index: int) -> str:
+    """One number of the single row that is asked for: that of all traffic, or of the one slice; else nothing."""
+    column = f"latest.{index}"
+    return f"multiIf(countIf(dimension = '') = 1, anyIf({column}, dimension = ''), count() = 1, any({column}), NULL)"
+
+
+def _performance(name: str, title: str, kind: str) -> Metric:
+    columns = {"value": _only(1), "low": _only(2), "high": _only(3), "samples": f"toUInt64(ifNull({_only(4)}, 0))",
+               "note": f"ifNull({_only(5)}, '')"}  # fmt: skip
+    return Metric(name, title, "score", Kind.ESTIMATE, (PERFORMANCE,), columns, f"kind = '{kind}'")
+
+
 _LLM_METRICS = (
     _rate("refusal_rate", "Refusal rate", _CALLS, "sum(refusals)", "sum(calls)", _LLM),
     _rate("guardrail_block_rate", "Guardrail block rate", _CALLS, "sum(blocks)", "sum(calls)", _GUARDRAIL),
@@ -90,17 +106,26 @@ _QUALITY_METRICS = (
     _rate("thumbs_down_rate", "Thumbs-down rate", (FEEDBACK,), "countIf(score < 0)", "count()", "kind = 'thumbs'"),
     _mean("quality_score", "Judged quality", "score", SCORES, "assumeNotNull(score)",
           f"{_SCORED} AND inclusion_probability > 0", "(1 / inclusion_probability)"),
+    _mean("low_score_rate", "Share of judged answers below 0.5", "share", SCORES,
+          "toFloat64(assumeNotNull(score) < 0.5)",
+          f"{_SCORED} AND inclusion_probability > 0", "(1 / inclusion_probability)"),
     _rate("judge_undetermined_share", "Share of judgements without a score", (SCORES,),
           "countIf(isNull(score))", "count()"),
 )  # fmt: skip
 _MODEL_METRICS = (
     _value("prediction_volume", "Predictions", "records", Kind.COUNT, (PREDICTIONS,), "toFloat64(count())", "count()"),
+    _rate("prediction_error_rate", "Share of predictions that ended in an exception", (ATTEMPTS,),
+          "sum(failed)", "count()"),
     _mean("mean_score", "Mean prediction score", "score", PREDICTIONS, "assumeNotNull(score)", _SCORED),
     _rate("accuracy", "Accuracy of labelled predictions", (LABELLED,), f"countIf({_CORRECT})", "count()"),
     _rate("error_rate", "Error rate of labelled predictions", (LABELLED,), f"countIf(NOT {_CORRECT})", "count()"),
     _mean("mean_absolute_error", "Mean absolute error of labelled predictions", "score", LABELLED,
           "abs(toFloat64OrZero(value) - assumeNotNull(label_number))",
           "isNotNull(label_number) AND isNotNull(toFloat64OrNull(value))"),
+    _performance("performance", "Performance of the last window whose labels are in", "realised"),
+    _performance("estimated_performance", "Estimated performance of the last window", "estimated"),
+    _value("estimation_error", "How far off estimated performance was, on average", "score", Kind.RATIO, (PERFORMANCE,),
+           "avg(abs(latest.6 - latest.1))", "countIf(isNotNull(latest.6))", "kind = 'realised'"),
     _value("label_lag", "Delay of labels, 95 % quantile", "s", Kind.QUANTILE, (LABELLED,),
            "quantileTDigest(0.95)(dateDiff('millisecond', timestamp, labelled_at) / 1000)", "count()"),
     Metric("drift_findings", "Drift findings", "findings", Kind.FINDING, (FINDINGS,),
@@ -114,12 +139,15 @@ _MODEL_METRICS = (
           "countIf(latest.1 = 'undetermined')", "count()"),
 )  # fmt: skip
 _PIPELINE_METRICS = (
+    _rate("alert_precision", "Share of answered alerts that were right", (MARKS,), "countIf(right)", "count()"),
     _rate("late_share", "Share of records stored a day or more after the event", (DELAYS,),
           "sum(late)", "sum(records)"),
     _rate("wrong_clock_share", "Share of records with an impossible time", (DELAYS,),
           "sum(ahead + no_time + ends_before_start)", "sum(records)"),
     _value("capped_dimensions", "Dimensions with too many values for the rollups", "records", Kind.COUNT, (CAPPED,),
            "toFloat64(count())", "count()"),
+    _value("sdk_lost_records", "Records that services gave up before they reached us", "records", Kind.SUM,
+           (SDK_LOSSES,), "sum(records)", "count()"),
     _value("ingest_volume", "Records received", "records", Kind.SUM, (INGEST,), "sum(records)", "sum(records)"),
     Metric("reconciliation_gap_records", "Records not accounted for", "records", Kind.SUM, (RECONCILIATION,),
            {"value": "toFloat64(sum(gap))", "samples": "count()",

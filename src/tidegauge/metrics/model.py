@@ -16,6 +16,7 @@ class Kind(StrEnum):
     QUANTILE = "quantile"  # from a t-digest; no interval
     SUM = "sum"
     COUNT = "count"
+    ESTIMATE = "estimate"  # value and interval as they were stored
     FINDING = "finding"  # number of detector findings, with a note on the largest
 
 

@@ -119,4 +119,13 @@ def _mean(row: Mapping[str, Any], samples: int) -> Estimate | None:
     return weighted_mean(weights, (others[0], others[1], others[2], others[3]), samples) if weights > 0 else None
 
 
-_ESTIMATES: dict[Kind, Callable[[Mapping[str, Any], int], Estimate | None]] = {Kind.RATE: _rate, Kind.MEAN: _mean}
+def _stored(row: Mapping[str, Any], samples: int) -> Estimate | None:
+    found = _plain(row, samples)
+    return (found[0], row["metric_low"], row["metric_high"]) if found else None
+
+
+_ESTIMATES: dict[Kind, Callable[[Mapping[str, Any], int], Estimate | None]] = {
+    Kind.RATE: _rate,
+    Kind.MEAN: _mean,
+    Kind.ESTIMATE: _stored,
+}

@@ -26,6 +26,16 @@ PREDICTIONS = Source(
     {"slice": "slices", "version": "versions"},
 )
 _SPAN = "start = {start:DateTime64(6)}, end = {end:DateTime64(6)}"
+_ATTEMPT = "timestamp, service, model, version, role, session, slices, versions"
+ATTEMPTS = Source(
+    "attempts",
+    f"""(SELECT {_ATTEMPT}, '' AS error_type, 0 AS failed FROM predictions
+         WHERE role != 'training' AND timestamp >= {{start:DateTime64(6)}} AND timestamp < {{end:DateTime64(6)}}
+       UNION ALL SELECT {_ATTEMPT}, error_type, 1 AS failed FROM prediction_errors({_SPAN}))""",  # noqa: S608 - constants
+    "",
+    {name: name for name in ("service", "model", "version", "role", "session")},
+    {"slice": "slices", "version": "versions"},
+)
 LABELLED = Source(
     "labelled",
     f"labelled({_SPAN}, known_by = {{end:DateTime64(6)}}, model = '')",
@@ -43,6 +53,7 @@ SCORES = Source(
 FEEDBACK = Source("feedback", f"last_feedback({_SPAN})", "timestamp", {"service": "service", "kind": "kind"})
 INGEST = Source("ingest_1m", "ingest_1m", "minute", {"service": "service", "kind": "kind"}, minutes=True)
 DELAYS = Source("ingest_delay_1m", "ingest_delay_1m", "minute", {"service": "service", "kind": "kind"}, minutes=True)
+SDK_LOSSES = Source("sdk_losses", "sdk_losses", "timestamp", {name: name for name in ("service", "outcome", "reason")})
 CAPPED = Source(
     "capped_now",
     "(SELECT * FROM capped_now WHERE rollup != '' AND value = '')",
@@ -65,6 +76,13 @@ FINDINGS = Source(
     "",
     {name: name for name in _TEST},
 )
+MARKS = Source(
+    "alert_responses",
+    """(SELECT rule, fingerprint, fired_at, argMax(action, written_at) = 'true' AS right FROM alert_responses
+       WHERE action IN ('true', 'false') GROUP BY rule, fingerprint, fired_at)""",
+    "fired_at",
+    {"rule": "rule"},
+)
 RECONCILIATION = Source(
     "reconciliation",
     """(SELECT signal, topic, argMax(gap_records, checked_at) AS gap, argMax(in_flight, checked_at) AS waiting,
@@ -73,4 +91,15 @@ RECONCILIATION = Source(
        GROUP BY signal, topic, partition)""",
     "",
     {"signal": "signal", "topic": "topic"},
+)
+_MEASURED = ("model", "metric", "dimension", "slice")
+PERFORMANCE = Source(
+    "performance",
+    f"""(SELECT {", ".join(_MEASURED)}, kind,
+         argMax((value, low, high, n, note, estimated, window_end), (window_end, evaluated_at)) AS latest
+         FROM performance WHERE stage = 'final' AND isNotNull(value)
+           AND evaluated_at > {{start:DateTime64(6)}} AND evaluated_at <= {{end:DateTime64(6)}}
+         GROUP BY {", ".join(_MEASURED)}, kind)""",  # noqa: S608 - constants
+    "",
+    {name: name for name in _MEASURED},
 )
