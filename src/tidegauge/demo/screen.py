@@ -22,7 +22,7 @@ from tidegauge.demo.flights.faults import Fault
 from tidegauge.demo.flights.model import Fitted
 from tidegauge.demo.inbox import Message
 from tidegauge.detectors.finding import Finding, Verdict
-from tidegauge.model import Slice
+from tidegauge.model import Signal, Slice
 
 COUNTS = {
     "predictions": "SELECT count() FROM predictions",
@@ -191,7 +191,8 @@ class Screen:
 
 def _records_in() -> int:
     name = "tidegauge_accepted_records_total"
-    return int(sum(instruments.REGISTRY.get_sample_value(name, {"signal": each}) or 0 for each in ("logs", "traces")))
+    signals = (each.name.lower() for each in Signal)
+    return int(sum(instruments.REGISTRY.get_sample_value(name, {"signal": each}) or 0 for each in signals))
 
 
 def _embeddings(embedder: str) -> str:
