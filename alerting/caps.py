@@ -67,15 +67,4 @@ def _state(last: Transition) -> AlertState:
 
 
 def _ended(state: AlertState, now: datetime) -> Transition:
-    assert state.last
-    words = "every slice that fires is told of again, or over"
-    return replace(
-        state.last,
-        at=now,
-        state=State.RESOLVED,
-        previous=State.FIRING,
-        notice=Notice.RESOLVE,
-        open=False,
-        receivers=state.receivers,
-        reason=words,
-    )
+    return state.closed(now, "every slice that fires is told of again, or over")

@@ -27,11 +27,9 @@ def follow_ups(
     acks = {(each.fingerprint, each.fired_at): each for each in responses if each.action is Action.ACK}
     found: list[Transition] = []
     for key, state in states.items():
-        if not (state.open and state.fired_at and state.last) or state.muted:
+        if not (state.open and state.fired_at and state.last) or state.muted or state.acknowledged:
             continue
         ack = acks.get((key, state.fired_at))
-        if state.acknowledged:
-            continue
         found += [_acknowledged(state, ack, now)] if ack else _nobody_has_it(state, router, now)
     return found
 
@@ -45,17 +43,7 @@ def closed_by_hand(
         end = ends.get((key, state.fired_at)) if state.fired_at else None
         if end and state.open and state.last:
             reason = plain(f"resolved by {end.author}" + (f": {end.note}" if end.note else ""))
-            yield replace(
-                state.last,
-                at=now,
-                state=State.RESOLVED,
-                previous=state.state,
-                notice=Notice.RESOLVE,
-                open=False,
-                lapsed_since=None,
-                receivers=state.receivers,
-                reason=reason,
-            )
+            yield state.closed(now, reason)
 
 
 def held_by_hand(responses: Sequence[Response], fingerprint: str, now: datetime) -> str:

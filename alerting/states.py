@@ -132,6 +132,21 @@ class AlertState:
     acknowledged: str = ""
     last: Transition | None = None
 
+    def closed(self, now: datetime, reason: str) -> Transition:
+        """The end of an open alert that no measurement ended; ``last`` must be there."""
+        assert self.last
+        return replace(
+            self.last,
+            at=now,
+            state=State.RESOLVED,
+            previous=self.state,
+            notice=Notice.RESOLVE,
+            open=False,
+            lapsed_since=None,
+            receivers=self.receivers,
+            reason=reason,
+        )
+
     def after(self, transition: Transition) -> AlertState:
         """The same once ``transition`` is told."""
         at, who = transition.at, transition.receivers

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from race import race
 
 from tidegauge.collectors.otlp import count
 from tidegauge.collectors.schema import insert_exports, migrate
@@ -35,7 +34,7 @@ def main() -> None:
         payloads = [_request(number) for number in range(REQUESTS)]
         report(
             "Embedded ingest, microseconds a span of 20 attributes and 2 kB",
-            _race(
+            race(
                 rounds,
                 {
                     "bound: ClickHouse decodes it and drops it": lambda: store.insert_protobuf(
@@ -57,16 +56,6 @@ def report(title: str, seconds: dict[str, float], scale: float) -> None:
     first = next(iter(seconds.values()))
     for name, each in seconds.items():
         print(f"  {name:<52} {each * scale:8.2f}   {each / first:6.2f} x")
-
-
-def _race(rounds: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
-    best = dict.fromkeys(work, float("inf"))
-    for _ in range(rounds):
-        for name, run in work.items():
-            begun = time.process_time()
-            run()
-            best[name] = min(best[name], time.process_time() - begun)
-    return best
 
 
 def _request(seed: int) -> bytes:

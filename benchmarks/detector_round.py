@@ -91,16 +91,16 @@ def _predictions(rng: np.random.Generator, names: list[str], seconds: np.ndarray
             "model": pa.array(["flights"] * count),
             "version": pa.array(["1"] * count),
             "role": pa.array([role] * count),
-            "features": _maps([f"n{at}" for at in range(NUMERIC)], numbers.ravel(), count),
-            "categories": _maps(["carrier", "origin", "tail"], np.array(texts).ravel(), count),
+            "features": maps([f"n{at}" for at in range(NUMERIC)], numbers.ravel(), count),
+            "categories": maps(["carrier", "origin", "tail"], np.array(texts).ravel(), count),
             "value": pa.array(np.where(rng.random(count) < 0.3, "1", "0")),
             "score": pa.array(rng.beta(2, 4, count)),
-            "slices": _maps(["carrier", "origin"], np.array([each[:2] for each in texts]).ravel(), count),
+            "slices": maps(["carrier", "origin"], np.array([each[:2] for each in texts]).ravel(), count),
         }
     )
 
 
-def _maps(keys: list[str], values: np.ndarray, count: int) -> pa.MapArray:
+def maps(keys: list[str], values: np.ndarray, count: int) -> pa.MapArray:
     offsets = np.arange(count + 1, dtype=np.int32) * len(keys)
     return pa.MapArray.from_arrays(pa.array(offsets), pa.array(keys * count), pa.array(values))
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from race import Work, race
 
 from tidegauge.collectors import frames
 from tidegauge.collectors.frames import Frame, Roles
@@ -39,7 +38,6 @@ WIDE = (
     + ["carrier LowCardinality(String)", "y UInt8", "p Float64", "t DateTime64(9, 'UTC')"]
 )
 ROLES = Roles(prediction="y", score="p", timestamp="t", slices=("carrier",))
-Work = dict[str, Callable[[], object]]
 
 
 def main() -> None:
@@ -136,12 +134,7 @@ def ingest(store: Store, frame: Frame, batches: int) -> Work:
 
 def report(title: str, options: argparse.Namespace, work: Work, batches: int = 1) -> None:
     """Run and print microseconds a prediction, and how many times the first line that is."""
-    best = dict.fromkeys(work, float("inf"))
-    for _ in range(options.rounds):
-        for name, run in work.items():
-            begun = time.process_time()
-            run()
-            best[name] = min(best[name], time.process_time() - begun)
+    best = race(options.rounds, work)
     first = next(iter(best.values()))
     print(f"\n{title}; microseconds a prediction")
     for name, seconds in best.items():

@@ -36,6 +36,7 @@ from confluent_kafka import Producer
 from genai_spans import START_NS, request
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from race import race
 
 from tidegauge.collectors.kafka import Sink, create_topics
 from tidegauge.collectors.kafka.transport import RECORDS
@@ -100,11 +101,11 @@ def _report(store: Store, given: argparse.Namespace) -> None:
         "predictions of 20 features": (lambda: _insert(store, predicted, Signal.LOGS), a_prediction),
     }
     store.execute("SYSTEM STOP MERGES")
-    best = _race(given.rounds, {name: run for name, (run, _) in work.items()})
+    best = race(given.rounds, {name: run for name, (run, _) in work.items()})
     for name, (_, scale) in work.items():
         print(f"  {name:<56} {best[name] * scale:8.2f}")
     if given.profile:
-        _print_profile(lambda: _race(5, {"": lambda: _insert(store, live)}))
+        _print_profile(lambda: race(5, {"": lambda: _insert(store, live)}))
     if given.batches:
         _with_merges(store, given.batches)
     if given.backlog:
@@ -334,16 +335,6 @@ def _predictions(seed: int, number: int) -> bytes:
         for name, text in texts.items():
             record.attributes.add(key=name).value.string_value = text
     return message.SerializeToString()
-
-
-def _race(rounds: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
-    best = dict.fromkeys(work, float("inf"))
-    for _ in range(rounds):
-        for name, run in work.items():
-            begun = time.process_time()
-            run()
-            best[name] = min(best[name], time.process_time() - begun)
-    return best
 
 
 if __name__ == "__main__":

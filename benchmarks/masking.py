@@ -11,7 +11,6 @@ import argparse
 import json
 import random
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tes
 
 import genai_spans  # noqa: E402
 import masking_corpus  # noqa: E402
+from race import race  # noqa: E402
 
 from tidegauge.collectors.masking import Masker  # noqa: E402
 from tidegauge.config import Masking  # noqa: E402
@@ -62,7 +62,7 @@ def speed() -> dict[str, float]:
         f"masking, {share:.0%} hit": lambda requests=requests: [masker.mask(Signal.TRACES, each) for each in requests]
         for share, requests in hit.items()
     }
-    return {name: 1e6 * seconds / (SPANS * REQUESTS) for name, seconds in _least(tasks).items()}
+    return {name: 1e6 * seconds / (SPANS * REQUESTS) for name, seconds in race(ROUNDS, tasks).items()}
 
 
 def hostile(size: int = 2**20) -> dict[str, float]:
@@ -74,7 +74,7 @@ def hostile(size: int = 2**20) -> dict[str, float]:
         pair = request.resource_spans.add().scope_spans.add().spans.add().attributes.add(key="x")
         pair.value.string_value = part * (size // len(part))
         payload = request.SerializeToString()
-        found[name] = _least({"": partial(masker.mask, Signal.TRACES, payload)}, 2)[""]
+        found[name] = race(2, {"": partial(masker.mask, Signal.TRACES, payload)})[""]
     return found
 
 
@@ -99,16 +99,6 @@ def _with_mail(payload: bytes, share: float, rng: random.Random) -> bytes:
             text = next(each for each in span.attributes if each.key == "gen_ai.input.messages").value
             text.string_value = text.string_value.replace(" the ", " jane.doe@example.com ", 1)
     return request.SerializeToString()
-
-
-def _least(tasks: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    least = dict.fromkeys(tasks, float("inf"))
-    for _ in range(rounds):
-        for name, task in tasks.items():
-            begun = time.process_time()
-            task()
-            least[name] = min(least[name], time.process_time() - begun)
-    return least
 
 
 def _text(found: dict[str, Any]) -> str:

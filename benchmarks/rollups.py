@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+from detector_round import maps
 
 from tidegauge.collectors.schema import migrate
 from tidegauge.config import Reference, Watch
@@ -127,15 +128,10 @@ def _predictions(rng: np.random.Generator, model: str, seconds: np.ndarray) -> p
             "prediction_id": [f"{each:x}" for each in ids],
             "model": pa.array([model] * count),
             "version": pa.array(["1"] * count),
-            "features": _maps([f"n{at}" for at in range(NUMERIC)], numbers.ravel(), count),
-            "categories": _maps([f"t{at}" for at in range(CATEGORICAL)], texts.ravel(), count),
+            "features": maps([f"n{at}" for at in range(NUMERIC)], numbers.ravel(), count),
+            "categories": maps([f"t{at}" for at in range(CATEGORICAL)], texts.ravel(), count),
         }
     )
-
-
-def _maps(keys: list[str], values: np.ndarray, count: int) -> pa.MapArray:
-    offsets = np.arange(count + 1, dtype=np.int32) * len(keys)
-    return pa.MapArray.from_arrays(pa.array(offsets), pa.array(keys * count), pa.array(values))
 
 
 def _options() -> argparse.Namespace:

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from typing import Any
@@ -27,6 +26,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
+from race import Work, race
 
 import tidegauge
 
@@ -44,7 +44,6 @@ NAMED: dict[str, str | int | float] = {
 }
 ATTRIBUTES = NAMED | {f"app.attribute.{number}": number * 0.5 for number in range(9)}
 FEATURES = {f"n{number}": number * 0.37 for number in range(14)} | {f"c{number}": "green" for number in range(6)}
-Work = dict[str, Callable[[], object]]
 
 
 def main() -> None:
@@ -54,11 +53,11 @@ def main() -> None:
     sink, url = _sink()
     client = tidegauge.init("bench", url)
     try:
-        report("A span of 20 attributes, delivered", _race(rounds, _spans(client, url)), 1e6 / SPANS)
-        report("A prediction of 20 features, delivered", _race(rounds, _predictions(client, url)), 1e6 / PREDICTIONS)
-        report("A decorated function of 20 features, delivered", _race(rounds, _decorated(client)), 1e6 / PREDICTIONS)
-        report("A request, delivered", _race(rounds, _requests(client)), 1e6 / SPANS)
-        report("A frame's prediction of 20 features, delivered", _race(rounds, _frames(client)), 1e6 / ROWS)
+        report("A span of 20 attributes, delivered", race(rounds, _spans(client, url)), 1e6 / SPANS)
+        report("A prediction of 20 features, delivered", race(rounds, _predictions(client, url)), 1e6 / PREDICTIONS)
+        report("A decorated function of 20 features, delivered", race(rounds, _decorated(client)), 1e6 / PREDICTIONS)
+        report("A request, delivered", race(rounds, _requests(client)), 1e6 / SPANS)
+        report("A frame's prediction of 20 features, delivered", race(rounds, _frames(client)), 1e6 / ROWS)
         assert client.dropped == client.rejected == 0
     finally:
         client.shutdown()
@@ -70,16 +69,6 @@ def report(title: str, seconds: dict[str, float], scale: float) -> None:
     first = next(iter(seconds.values()))
     for name, each in seconds.items():
         print(f"  {name:<64} {each * scale:8.2f}   {each / first:6.2f} x")
-
-
-def _race(rounds: int, work: Work) -> dict[str, float]:
-    best = dict.fromkeys(work, float("inf"))
-    for _ in range(rounds):
-        for name, run in work.items():
-            begun = time.process_time()
-            run()
-            best[name] = min(best[name], time.process_time() - begun)
-    return best
 
 
 def _spans(client: tidegauge.Client, url: str) -> Work:

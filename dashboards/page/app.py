@@ -41,9 +41,7 @@ PAGE = Path(__file__).parent
 STYLE_IDS = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
 
 
-def create_app(
-    store: Store, settings: Settings, clock: Clock, diagnose: diagnosis.Diagnose | None = None
-) -> Starlette:
+def create_app(store: Store, settings: Settings, clock: Clock, diagnose: diagnosis.Diagnose | None = None) -> Starlette:
     """The built-in page over ``store``; ``clock`` says what now is, so a replay's page shows the replay's time.
 
     ``diagnose`` says why a model changed; without it there is no page for that.

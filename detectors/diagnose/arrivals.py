@@ -9,16 +9,7 @@ import numpy as np
 from tidegauge.detectors.diagnose.case import DAY_S, Case
 from tidegauge.detectors.diagnose.change import SURE, shift
 from tidegauge.detectors.diagnose.rows import Floats
-from tidegauge.detectors.diagnose.verdict import (
-    EVERYTHING,
-    MOST_STRENGTH,
-    Level,
-    Part,
-    Stage,
-    Verdict,
-    level_of,
-    part_text,
-)
+from tidegauge.detectors.diagnose.verdict import MOST_STRENGTH, Level, Part, Stage, Verdict, part_text, told
 from tidegauge.model import Slice
 
 WEEK = 7
@@ -41,7 +32,7 @@ def duplicates(case: Case) -> Verdict:
     strength = float(found.strength) if found.delta > 0 else 0.0
     numbers = {"share before": float(found.before), "share since": float(found.since)}
     said = f"{found.since:.1%} of the rows repeat an earlier one, {found.before:.1%} before"
-    return _verdict("duplicates", "duplicates", said, strength, {"volume"}, numbers)
+    return told("duplicates", Stage.LOGGING, "duplicates", said, strength, {"volume"}, numbers)
 
 
 def unnamed(case: Case) -> Verdict:
@@ -50,7 +41,7 @@ def unnamed(case: Case) -> Verdict:
     strength = float(found.strength) if found.delta > 0 else 0.0
     said = f"{found.since:.1%} of the predictions have no id, {found.before:.1%} before"
     numbers = {"share before": float(found.before), "share since": float(found.since)}
-    return _verdict("prediction ids", "ids missing", said, strength, {"label"}, numbers)
+    return told("prediction ids", Stage.LOGGING, "ids missing", said, strength, {"label"}, numbers)
 
 
 def doubtful_times(case: Case) -> Verdict:
@@ -64,7 +55,7 @@ def doubtful_times(case: Case) -> Verdict:
         strength = 0.0
     said = f"{since:.1%} of the predictions came late or with an impossible time, {before:.1%} before"
     numbers = {"share before": before, "share since": since}
-    return _verdict("event times", "clock", said, max(0.0, strength), {"volume"}, numbers)
+    return told("event times", Stage.LOGGING, "clock", said, max(0.0, strength), {"volume"}, numbers)
 
 
 def _noted(case: Case, after: bool, every: bool) -> int:
@@ -97,7 +88,7 @@ def _total(case: Case) -> Verdict:
     said = f"{ratio:.2f} times the usual number of predictions"
     cause = "volume drop" if ratio < 1 else "volume rise"
     numbers = {"expected": float(usual[0]), "times": ratio}
-    return _verdict("volume", cause, said, float(strength[0]), {"volume"}, numbers)
+    return told("volume", Stage.LOGGING, cause, said, float(strength[0]), {"volume"}, numbers)
 
 
 def _explained(whole: Verdict, part: Verdict) -> Verdict:
@@ -135,7 +126,7 @@ def _part_verdict(one: Slice, expected: float, ratio: float, strength: float) ->
     said = f"{one} has {ratio:.2f} times its usual share of the traffic"
     part: Part = (one,)
     numbers = {"expected": expected, "times": ratio}
-    return _verdict("traffic mix", cause, said, strength, {"volume"}, numbers, part)
+    return told("traffic mix", Stage.LOGGING, cause, said, strength, {"volume"}, numbers, part)
 
 
 def _ratio(case: Case, counts: Floats, every: Floats | None = None) -> tuple[Floats, Floats, Floats]:
@@ -186,28 +177,3 @@ def _times(counts: Floats, expected: Floats, whole: tuple[Floats, Floats] | None
     others_usual = usual[inside].sum() - expected[:, inside].sum(-1) + 0.5
     found: Floats = ratio / (others / others_usual)
     return found
-
-
-def _verdict(
-    check: str,
-    cause: str,
-    said: str,
-    strength: float,
-    columns: set[str],
-    numbers: dict[str, float],
-    part: Part = EVERYTHING,
-) -> Verdict:
-    level = level_of(strength)
-    named = cause if level in (Level.BAD, Level.SUSPECT) else ""
-    return Verdict(
-        check,
-        Stage.LOGGING,
-        level,
-        said,
-        named,
-        "",
-        part,
-        strength,
-        frozenset(columns) if named else frozenset(),
-        numbers,
-    )

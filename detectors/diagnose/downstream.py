@@ -7,7 +7,7 @@ import numpy as np
 from tidegauge.detectors.diagnose.case import Case
 from tidegauge.detectors.diagnose.change import shift
 from tidegauge.detectors.diagnose.outputs import losses
-from tidegauge.detectors.diagnose.verdict import EVERYTHING, Level, Stage, Verdict, level_of
+from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict, told
 
 DECISION_FLOOR, LOSS_FLOOR = 0.05, 0.02
 FEWEST_LABELS = 100
@@ -28,7 +28,8 @@ def _decisions(case: Case) -> Verdict:
     found = shift(case, case.sums(np.where(known, decision, 0.0)), case.sums(known), DECISION_FLOOR, spread)
     said = f"the mean prediction is {found.since:.3f}, {found.before:.3f} before"
     numbers = {"before": float(found.before), "since": float(found.since)}
-    return _verdict("decisions made", "decisions moved", said, float(found.strength), {"prediction"}, numbers)
+    strength = float(found.strength)
+    return told("decisions made", Stage.DOWNSTREAM, "decisions moved", said, strength, {"prediction"}, numbers)
 
 
 def _loss(case: Case) -> Verdict:
@@ -42,7 +43,7 @@ def _loss(case: Case) -> Verdict:
     said = f"the loss is {found.since:.3f}, {found.before:.3f} before"
     numbers = {"before": float(found.before), "since": float(found.since)}
     strength = float(found.strength) if found.delta > 0 else 0.0
-    return _verdict("loss", "loss up", said, strength, {"loss"}, numbers)
+    return told("loss", Stage.DOWNSTREAM, "loss up", said, strength, {"loss"}, numbers)
 
 
 def _outcomes(case: Case) -> list[Verdict]:
@@ -59,16 +60,6 @@ def _outcomes(case: Case) -> list[Verdict]:
         change = shift(case, total, count, 0.05 * abs(mean) + 1e-9, spread=abs(mean))
         said = f"the mean outcome {name!r} is {change.since:.3g}, {change.before:.3g} before"
         numbers = {"before": float(change.before), "since": float(change.since)}
-        found.append(_verdict("outcomes", f"outcome {name} moved", said, float(change.strength), {"loss"}, numbers))
+        cause, strength = f"outcome {name} moved", float(change.strength)
+        found.append(told("outcomes", Stage.DOWNSTREAM, cause, said, strength, {"loss"}, numbers))
     return found
-
-
-def _verdict(
-    check: str, cause: str, said: str, strength: float, columns: set[str], numbers: dict[str, float]
-) -> Verdict:
-    level = level_of(strength)
-    named = level in (Level.BAD, Level.SUSPECT)
-    touched = frozenset(columns if named else set[str]())
-    return Verdict(
-        check, Stage.DOWNSTREAM, level, said, cause if named else "", "", EVERYTHING, strength, touched, numbers
-    )

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import DAY_S, Case, days_of
-from tidegauge.detectors.diagnose.change import shift
+from tidegauge.detectors.diagnose.change import Change, shift
 from tidegauge.detectors.diagnose.curve import Curve
-from tidegauge.detectors.diagnose.rows import Floats
-from tidegauge.detectors.diagnose.verdict import EVERYTHING, Level, Part, Stage, Verdict, level_of
+from tidegauge.detectors.diagnose.rows import Floats, Mask
+from tidegauge.detectors.diagnose.verdict import EVERYTHING, Level, Part, Stage, Verdict, level_of, told
 from tidegauge.detectors.traffic import Category
 from tidegauge.model import Slice
 
@@ -90,12 +90,7 @@ def orphans(case: Case) -> Verdict:
     if truth.rows < FEWEST_LABELS:
         return _unknown("label keys", f"{truth.rows} labels are too few")
     known = np.isin(truth.ids, case.rows.ids) | np.isin(truth.ids, case.ids_before)
-    slots = days_of(truth.known, case.since) - case.first
-    kept = (slots >= 0) & (slots < case.days)
-    weight = np.bincount(slots[kept], minlength=case.days).astype(np.float64)
-    total = np.bincount(slots[kept], weights=(~known[kept]).astype(np.float64), minlength=case.days)
-    found = shift(case, total.astype(np.float64), weight, ORPHAN_FLOOR)
-    strength = float(found.strength) if found.delta > 0 else 0.0
+    found, strength = _rise(case, ~known, ORPHAN_FLOOR)
     said = f"{found.since:.0%} of the labels name a prediction that nobody made, {found.before:.0%} before"
     numbers = {"share before": float(found.before), "since": float(found.since)}
     return _verdict("label keys", "label keys broken", said, strength, numbers)
@@ -106,15 +101,20 @@ def contradictions(case: Case) -> Verdict:
     truth = case.truth
     if truth.rows < FEWEST_LABELS:
         return _unknown("label contradictions", f"{truth.rows} labels are too few")
-    slots = days_of(truth.known, case.since) - case.first
-    kept = (slots >= 0) & (slots < case.days)
-    weight = np.bincount(slots[kept], minlength=case.days).astype(np.float64)
-    total = np.bincount(slots[kept], weights=truth.contradicted[kept].astype(np.float64), minlength=case.days)
-    found = shift(case, total.astype(np.float64), weight, CONTRADICTED_FLOOR)
-    strength = float(found.strength) if found.delta > 0 else 0.0
+    found, strength = _rise(case, truth.contradicted, CONTRADICTED_FLOOR)
     said = f"{found.since:.1%} of the labelled predictions have two different labels, {found.before:.1%} before"
     numbers = {"share before": float(found.before), "since": float(found.since)}
     return _verdict("label contradictions", "labels contradict", said, strength, numbers)
+
+
+def _rise(case: Case, wrong: Mask, floor: float) -> tuple[Change, float]:
+    """The share of labels that are ``wrong``, by the day on which they came; a fall has no strength."""
+    slots = days_of(case.truth.known, case.since) - case.first
+    kept = (slots >= 0) & (slots < case.days)
+    weight = np.bincount(slots[kept], minlength=case.days).astype(np.float64)
+    total = np.bincount(slots[kept], weights=wrong[kept].astype(np.float64), minlength=case.days)
+    found = shift(case, total.astype(np.float64), weight, floor)
+    return found, float(found.strength) if found.delta > 0 else 0.0
 
 
 def lost_class(case: Case) -> Verdict:
@@ -212,9 +212,5 @@ def _unknown(check: str, why: str) -> Verdict:
 def _verdict(
     check: str, cause: str, said: str, strength: float, numbers: Mapping[str, float], part: Part = EVERYTHING
 ) -> Verdict:
-    level = level_of(strength)
-    named = cause if level in (Level.BAD, Level.SUSPECT) else ""
-    columns = frozenset({"label"}) if named else frozenset[str]()
-    return Verdict(
-        check, Stage.LOGGING, level, said, named, "", part if named else EVERYTHING, strength, columns, numbers
-    )
+    where = part if level_of(strength) is not Level.OK else EVERYTHING
+    return told(check, Stage.LOGGING, cause, said, strength, {"label"}, numbers, where)

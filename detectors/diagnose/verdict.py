@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -78,6 +78,23 @@ def level_of(strength: float) -> Level:
     if strength >= BAD_FROM:
         return Level.BAD
     return Level.SUSPECT if strength >= SUSPECT_FROM else Level.OK
+
+
+def told(
+    check: str,
+    stage: Stage,
+    cause: str,
+    summary: str,
+    strength: float,
+    columns: Set[str],
+    evidence: Mapping[str, float | str],
+    part: Part = EVERYTHING,
+) -> Verdict:
+    """A verdict whose level follows from its strength; an ok one names no cause and no columns."""
+    level = level_of(strength)
+    named = level is not Level.OK
+    touched = frozenset(columns) if named else frozenset[str]()
+    return Verdict(check, stage, level, summary, cause if named else "", "", part, strength, touched, evidence)
 
 
 def part_text(part: Part) -> str:

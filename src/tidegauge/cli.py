@@ -21,6 +21,7 @@ from tidegauge.cli_alerts import alerts
 from tidegauge.cli_calibrate import calibrate
 from tidegauge.cli_diagnose import diagnose
 from tidegauge.cli_load import load as load_files
+from tidegauge.cli_options import AsJson, ConfigFile
 from tidegauge.cli_reference import app as references
 from tidegauge.config import Settings, load
 from tidegauge.errors import ConfigError, TidegaugeError
@@ -52,13 +53,9 @@ silences = typer.Typer(no_args_is_help=True, help="Quiet about some alerts for s
 app.add_typer(silences, name="silences")
 app.add_typer(alerts, name="alerts")
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Configuration file [default: tidegauge.yaml, where there is one]")
-]
 Topic = Annotated[str, typer.Option(help="Only those that came from this topic.")]
 PartitionNumber = Annotated[int | None, typer.Option("--partition", help="Only those from this partition.", min=0)]
 Reason = Annotated[str, typer.Option(help="Only those whose kind and reason contain this text.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:

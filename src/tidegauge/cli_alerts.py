@@ -10,16 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from tidegauge.cli_options import AsJson, ConfigFile
 from tidegauge.config import load
 from tidegauge.decisions import Decision
 from tidegauge.errors import TidegaugeError
 from tidegauge.responses import Action
 
 alerts = typer.Typer(no_args_is_help=True, help="Alerts: what fires, who has it, and why it did or did not page.")
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Configuration file [default: tidegauge.yaml, where there is one]")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Alert = Annotated[str, typer.Argument(help="The beginning of its id, as `alerts list` prints it.")]
 Author = Annotated[str, typer.Option(envvar="USER", help="Who says so.")]
 Note = Annotated[str, typer.Option(help="More for whoever reads it later.")]

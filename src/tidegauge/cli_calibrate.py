@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tidegauge.cli_options import AsJson, ConfigFile
 from tidegauge.config import load
-
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Configuration file [default: tidegauge.yaml, where there is one]")
-]
 
 
 def calibrate(
@@ -23,7 +19,7 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Of the replay; the same seed gives the same numbers.")] = 0,
     until: Annotated[datetime | None, typer.Option(help="As if it were then, in UTC [default: now]")] = None,
     config: ConfigFile = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_output: AsJson = False,
 ) -> None:
     """Replay a model's own reference: false alarms a week, what shifts are found, and how soon.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
+from tidegauge.cli_options import AsJson, ConfigFile
 from tidegauge.config import Settings
 from tidegauge.config import load as load_settings
 from tidegauge.running import Page, reach
@@ -20,8 +20,6 @@ Since = Annotated[
 ]
 Until = Annotated[datetime | None, typer.Option(help="Last moment, in UTC. default: the newest prediction")]
 History = Annotated[float, typer.Option(min=3, max=400, help="Days before --since to compare with.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file default: tidegauge.yaml")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def diagnose(

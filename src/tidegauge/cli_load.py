@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
+from tidegauge.cli_options import AsJson, ConfigFile
 from tidegauge.config import load as load_settings
 from tidegauge.errors import ConfigError
 
@@ -44,8 +45,6 @@ JournalFile = Annotated[Path | None, typer.Option(help="What was loaded. default
 Again = Annotated[bool, typer.Option("--again", help="Send what the journal says was loaded, too.")]
 GiveUp = Annotated[float, typer.Option(min=0, help="Seconds to wait for a receiver that is away.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what each column is understood as, and send nothing.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file default: tidegauge.yaml")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def load(

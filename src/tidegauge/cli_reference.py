@@ -11,10 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from tidegauge.cli_load import (
-    AsJson,
     At,
     Column,
-    ConfigFile,
     Endpoint,
     Exclude,
     Features,
@@ -27,6 +25,7 @@ from tidegauge.cli_load import (
     Zone,
 )
 from tidegauge.cli_load import load as load_files
+from tidegauge.cli_options import AsJson, ConfigFile
 from tidegauge.config import load as load_settings
 from tidegauge.errors import ConfigError
 

@@ -31,6 +31,9 @@ from tidegauge.store import Store
 if TYPE_CHECKING:
     from broker import KafkaBroker
     from kafka_bench import Bench
+    from sdk_sink import Sink as SdkSink
+
+    import tidegauge
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -206,3 +209,23 @@ def _receiving(store: Store) -> Receiving:
 def held() -> HeldTransport:
     """A transport in which everything stays under way."""
     return HeldTransport()
+
+
+@pytest.fixture
+def sink() -> Iterator[SdkSink]:
+    """Where the SDK of a service under test sends."""
+    from sdk_sink import Sink
+
+    made = Sink()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(sink: SdkSink) -> Iterator[tidegauge.Client]:
+    """The SDK of a service called ``shop``."""
+    import tidegauge
+
+    made = tidegauge.init("shop", sink.url)
+    yield made
+    made.shutdown()

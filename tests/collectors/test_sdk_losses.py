@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
 
 ORIGIN = otlp.origin({"service.name": "shop"})
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    made = Sink()
-    yield made
-    made.close()
 
 
 def points(request: bytes) -> dict[str, dict[str, NumberDataPoint]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,20 +21,6 @@ from starlette.websockets import WebSocket
 import tidegauge
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    made = Sink()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def client(sink: Sink) -> Iterator[tidegauge.Client]:
-    made = tidegauge.init("shop", sink.url)
-    yield made
-    made.shutdown()
 
 
 async def plain(request: Request) -> Response:

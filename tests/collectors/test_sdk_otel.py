@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,20 +24,6 @@ if TYPE_CHECKING:
     from conftest import Pipeline
 
 RECORDED = Path(__file__).parent / "recorded"
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    made = Sink()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def client(sink: Sink) -> Iterator[tidegauge.Client]:
-    made = tidegauge.init("shop", sink.url)
-    yield made
-    made.shutdown()
 
 
 class Theirs:

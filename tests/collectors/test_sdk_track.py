@@ -23,20 +23,6 @@ RECORD = {"age": 41, "city": "Oslo", "member": True, "visits": None}
 SENT = {"feature.age": 41.0, "category.city": "Oslo", "category.member": "true"}
 
 
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    made = Sink()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def client(sink: Sink) -> Iterator[tidegauge.Client]:
-    made = tidegauge.init("shop", sink.url)
-    yield made
-    made.shutdown()
-
-
 def logged(client: tidegauge.Client, sink: Sink) -> list[dict[str, Any]]:
     """Every prediction, without its id."""
     assert client.flush(20)

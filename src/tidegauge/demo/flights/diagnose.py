@@ -24,7 +24,7 @@ from tidegauge.demo.flights import data
 from tidegauge.demo.flights.faults import NEW_CODES, Fault, parse_fault
 from tidegauge.demo.flights.model import MODEL
 from tidegauge.demo.flights.replay import Direct
-from tidegauge.demo.flights.stream import Day, FlightsStream
+from tidegauge.demo.flights.stream import Day, FlightsStream, send_predictions
 from tidegauge.demo.flights.tables import markdown
 from tidegauge.detectors.diagnose import Asked, Cause, Diagnosis, diagnose
 from tidegauge.detectors.diagnose.verdict import part_text
@@ -143,18 +143,7 @@ def _copy(client: Direct, sound: FlightsStream, first: date, until: date) -> Non
     """A twentieth of the flights as the training pipeline has them, as it would be kept for the next training."""
     rows = sound.later.filter(pl.col("date").is_between(first, until))
     chosen = rows.filter(pl.Series(data.draw(rows["prediction_id"], "copy") < COPIED))
-    client.log_predictions(
-        MODEL,
-        chosen,
-        features=data.FEATURES,
-        prediction="prediction",
-        score="score",
-        prediction_id="prediction_id",
-        timestamp="timestamp",
-        slices=data.SLICES,
-        version="next",
-        role="training",
-    )
+    send_predictions(client, chosen.with_columns(version=pl.lit("next")), role="training")
 
 
 def examine(store: Store, sound: FlightsStream, fault: Fault, *, copies: bool, given: bool = False) -> Outcome:

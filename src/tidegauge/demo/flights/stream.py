@@ -134,13 +134,13 @@ class FlightsStream:
 
     def send_training(self, client: Client) -> None:
         """Log the training set, in the role ``training``, and its labels."""
-        _send_predictions(client, self.training.drop("date", "late", "label_time"), role="training")
+        send_predictions(client, self.training.drop("date", "late", "label_time"), role="training")
         known = self.training_labels
         client.log_labels(MODEL, known.ids, known.values, timestamps=known.times)
 
     def send_day(self, client: Client, day: Day) -> None:
         """Log a day's predictions, in one call a version, and the labels that arrived on it."""
-        _send_predictions(client, day.predictions_frame, role="production")
+        send_predictions(client, day.predictions_frame, role="production")
         if day.label_ids:
             client.log_labels(MODEL, day.label_ids, day.labels, timestamps=day.label_times)
 
@@ -187,7 +187,8 @@ def _labels(rows: pl.DataFrame) -> Labels:
     return Labels(known["prediction_id"].to_list(), known["late"].to_list(), known["label_time"].to_list())
 
 
-def _send_predictions(client: Client, frame: pl.DataFrame, *, role: str) -> None:
+def send_predictions(client: Client, frame: pl.DataFrame, *, role: str) -> None:
+    """Log the flights of ``frame``, which has a column ``version``, with their versions."""
     for part in frame.partition_by("version", maintain_order=True) if frame.height else []:
         client.log_predictions(
             MODEL,
