@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 BROKER := $(BIN)/python tests/kafka_broker/broker.py
 ARGS ?=
 LIGHT ?=
+JOBS ?= 2
 
 # The first Python that really runs and is new enough: a version manager's launcher may have no Python behind it.
 ifndef PYTHON
@@ -29,10 +30,10 @@ venv: $(VENV)/.dev  ## .venv with everything for development, about 1.5 GB on di
 demo: $(VENV)/.demo$(if $(LIGHT),-light)  ## the demonstration; LIGHT=1 leaves out embeddings and their 4.3 GB
 	$(BIN)/tidegauge demo $(ARGS)
 
-test: $(VENV)/.dev  ## all tests; the Kafka ones on a real broker where java and mvn are there
+test: $(VENV)/.dev  ## all tests, JOBS files at a time; the Kafka ones on a real broker where java and mvn are there
 	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(BROKER) fetch >/dev/null; \
 	  else echo "java or mvn is missing: the Kafka tests cannot run"; fi
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 reliability: $(VENV)/.dev  ## every fault in full, about 15 minutes; rewrites the table of docs/reliability.md
 	@$(BROKER) fetch >/dev/null

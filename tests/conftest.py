@@ -42,8 +42,8 @@ sys.path += [str(Path(__file__).parent / folder) for folder in ("kafka_broker", 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    given = os.environ.get(SEED_VARIABLE)
-    config.stash[SEED] = int(given) if given else secrets.randbelow(2**32)
+    # in the environment, so that the processes of pytest-xdist draw from the same seed
+    config.stash[SEED] = int(os.environ.setdefault(SEED_VARIABLE, str(secrets.randbelow(2**32))))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
