@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-EVERYWHERE = frozenset({"schema_migrations", "alert_lease", "capped_values"})
+EVERYWHERE = frozenset({"schema_migrations", "alert_lease", "capped_values", "hook_events", "slack_messages"})
 TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) (\(.*\)) ENGINE = (\w+)(\([^()]*\))?(.*)", re.DOTALL)
 ORDER = re.compile(r"ORDER BY (\(.*\)|\w+)\s+SETTINGS", re.DOTALL)
 VIEW = re.compile(r"CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+) TO (\w+) AS\b(.*)", re.DOTALL)
@@ -44,7 +44,7 @@ class Cluster:
             yield from self._table(*found.groups(default=""))
         elif found := VIEW.fullmatch(statement):
             name, target, query = found.groups()
-            yield f"CREATE MATERIALIZED VIEW IF NOT EXISTS {name} {self._on} TO {_local(target)} AS{_localised(query)}"
+            yield f"CREATE MATERIALIZED VIEW IF NOT EXISTS {name} {self._on} TO {part_of(target)} AS{_localised(query)}"
         elif found := PLAIN_VIEW.fullmatch(statement):
             yield f"CREATE VIEW IF NOT EXISTS {found[1]} {self._on} AS{found[2]}"
         elif found := ALTER.fullmatch(statement):
@@ -59,7 +59,7 @@ class Cluster:
         return f"ON CLUSTER '{self.name}'"
 
     def _table(self, name: str, columns: str, engine: str, arguments: str, rest: str) -> Iterator[str]:
-        local = _local(name)
+        local = part_of(name)
         if engine.endswith("MergeTree"):
             engine, arguments = f"Replicated{engine}", _replica(name, arguments[1:-1])
         yield f"CREATE TABLE IF NOT EXISTS {local} {self._on} {columns} ENGINE = {engine}{arguments}{rest}"
@@ -75,7 +75,7 @@ class Cluster:
         if query:
             yield f"ALTER TABLE {name} {self._on} {_localised(query)}"
             return
-        yield f"ALTER TABLE {_local(name)} {self._on} {change}"
+        yield f"ALTER TABLE {part_of(name)} {self._on} {change}"
         if name not in EVERYWHERE and re.match(r"\w+ COLUMN ", change):
             yield f"ALTER TABLE {name} {self._on} {change}"
 
@@ -92,13 +92,14 @@ class Cluster:
         return "cityHash64(model, prediction_id)"
 
 
-def _local(name: str) -> str:
+def part_of(name: str) -> str:
+    """The table that holds the rows of ``name`` on each node."""
     return name if name in EVERYWHERE else f"{name}_local"
 
 
 def _localised(query: str) -> str:
     """Every table that the query of a materialized view reads, as its part on this node."""
-    return SOURCE.sub(lambda found: f"{found[1]} {found[2] if found[2] in VIEWS else _local(found[2])}", query)
+    return SOURCE.sub(lambda found: f"{found[1]} {found[2] if found[2] in VIEWS else part_of(found[2])}", query)
 
 
 VIEWS = frozenset({"capped_now"})

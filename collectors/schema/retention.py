@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tidegauge.collectors.schema.cluster import part_of
 from tidegauge.config import Retention
 from tidegauge.errors import StoreError
 from tidegauge.store import Store
@@ -38,6 +39,7 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "alert_deliveries",
             "alert_decisions",
             "alert_lease",
+            "slack_messages",
         ),
         "ledger": ("ingest_ledger", "ingest_rows", "reconciliation"),
     }
@@ -53,6 +55,7 @@ FOR_EVER = frozenset(
         "silences",
         "sketch_binnings",
         "alert_responses",
+        "hook_events",
     }
 )
 """Few rows, which later ones do not replace."""
@@ -85,7 +88,7 @@ def _changes(store: Store, retention: Retention, cluster: str) -> Iterator[Chang
     engines = _engines(store)
     on_cluster = f" ON CLUSTER '{cluster}'" if cluster else ""
     for setting, tables in TABLES.items():
-        for table in (f"{each}_local" if cluster else each for each in tables):
+        for table in map(part_of, tables) if cluster else tables:
             if table not in engines:
                 continue
             wanted = clause(retention, setting, engines[table].time)
