@@ -12,6 +12,7 @@ import numpy as np
 
 from tidegauge import decisions
 from tidegauge.alerting.dispatch import Dispatcher, Entry, Released, Why
+from tidegauge.alerting.evidence import Enrich, as_they_are
 from tidegauge.alerting.history import notices
 from tidegauge.alerting.ledger import Attempt, Ledger, outstanding
 from tidegauge.alerting.notifiers import Notifier
@@ -35,6 +36,7 @@ class Delivery:
     Args:
         router: Who is told, and how.
         may_send: Asked before each attempt; while it says no, what waits goes on waiting.
+        enrich: Adds what messages show and the tables do not hold.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Delivery:
         patience: Patience,
         rng: np.random.Generator,
         may_send: Callable[[], bool] = always,
+        enrich: Enrich = as_they_are,
     ) -> None:
         self._store, self._ledger, self._router = store, ledger, router
         self._dispatcher = Dispatcher()
@@ -54,7 +57,7 @@ class Delivery:
         self._refreshed: dict[str, datetime] = {}
         streams = rng.spawn(len(notifiers))
         self._workers = {
-            each.name: Worker(each, self._record, patience, stream, may_send=may_send)
+            each.name: Worker(each, self._record, patience, stream, may_send=may_send, enrich=enrich)
             for each, stream in zip(notifiers, streams, strict=True)
         }
         self._left_out = False

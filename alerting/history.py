@@ -10,7 +10,7 @@ from typing import Any
 from tidegauge.alerting.states import AlertState, Notice, State, Transition
 from tidegauge.store import Store
 
-_COLUMNS = ", ".join("timestamp" if each.name == "at" else each.name for each in fields(Transition))
+_COLUMNS = ", ".join("timestamp" if each.name == "at" else each.name for each in fields(Transition) if each.compare)
 
 
 def append(store: Store, transitions: Sequence[Transition]) -> None:
@@ -36,6 +36,17 @@ def notices(store: Store, since: datetime) -> list[Transition]:
     return [_transition(row) for row in store.rows(sql, {"since": since})]
 
 
+def last_told(store: Store, alerts: Sequence[str]) -> list[tuple[Transition, datetime | None]]:
+    """What receivers were last told of each of ``alerts``, by fingerprint, and when it last fired."""
+    sql = f"""SELECT {_COLUMNS}, if(f.fires = 0, NULL, f.fired) AS fired_at FROM alert_events
+              INNER JOIN (SELECT fingerprint, countIf(notice = 'fire') AS fires,
+                maxIf(timestamp, notice = 'fire') AS fired FROM alert_events
+                WHERE fingerprint IN {{alerts:Array(String)}} GROUP BY fingerprint) AS f USING (fingerprint)
+              WHERE notice NOT IN ('', 'call') ORDER BY timestamp DESC, notice = 'fire' LIMIT 1 BY fingerprint"""  # noqa: S608
+    rows = store.rows(sql, {"alerts": list(alerts)})
+    return [(_transition({k: v for k, v in row.items() if k != "fired_at"}), row["fired_at"]) for row in rows]
+
+
 def _told(store: Store) -> Iterator[Transition]:
     """What receivers were told of the alerts that are open now, since the last time that each fired."""
     sql = f"""SELECT {_COLUMNS} FROM alert_events
@@ -48,6 +59,7 @@ def _told(store: Store) -> Iterator[Transition]:
 
 def _row(transition: Transition) -> dict[str, Any]:
     values = asdict(transition)
+    del values["evidence"]
     return {"timestamp": values.pop("at")} | {name: _plain(value) for name, value in values.items()}
 
 

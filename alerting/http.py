@@ -52,7 +52,7 @@ Outcome = Delivered | RetryAfter | Failed
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Status, headers in lower case, and at most 64 KiB of the body."""
+    """Status, headers in lower case, and the body up to its bound, usually 64 KiB."""
 
     status: int
     headers: Mapping[str, str]
@@ -67,19 +67,27 @@ class Poster:
         timeout_s: For one attempt, from resolving the name to the last byte read.
         allow_internal: Let it be on loopback or in a private network.
         context: TLS settings; the system's trust by default.
+        most_bytes: Of an answer, the rest is not read.
 
     Raises:
         Refused: the URL could never be allowed.
     """
 
     def __init__(
-        self, url: str, timeout_s: float, *, allow_internal: bool = False, context: ssl.SSLContext | None = None
+        self,
+        url: str,
+        timeout_s: float,
+        *,
+        allow_internal: bool = False,
+        context: ssl.SSLContext | None = None,
+        most_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         check_url(url, allow_internal=allow_internal)
         self._url = httpx.URL(url)
         self._timeout_s = timeout_s
         self._allow_internal = allow_internal
         self._context = context or httpx.create_ssl_context()
+        self._most_bytes = most_bytes
 
     def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> Reply | RetryAfter | Failed:
         """Send ``body`` once; whatever goes wrong on the way comes back as RetryAfter or Failed."""
@@ -102,7 +110,7 @@ class Poster:
         pairs = list((sent | {"Content-Length": str(len(body))} | dict(headers)).items())
         with pool.stream("POST", target, headers=pairs, content=_pieces(body)) as response:
             found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-            return Reply(response.status, found, _read(response.iter_stream()))
+            return Reply(response.status, found, _read(response.iter_stream(), self._most_bytes))
 
 
 def outcome(reply: Reply | RetryAfter | Failed) -> Outcome:
@@ -139,13 +147,13 @@ def _pieces(body: bytes) -> Iterator[bytes]:
     return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
 
 
-def _read(stream: Iterable[bytes]) -> bytes:
+def _read(stream: Iterable[bytes], most_bytes: int) -> bytes:
     body = b""
     for part in stream:
         body += part
-        if len(body) >= MAX_ANSWER_BYTES:
+        if len(body) >= most_bytes:
             break
-    return body[:MAX_ANSWER_BYTES]
+    return body[:most_bytes]
 
 
 @dataclass

@@ -11,7 +11,7 @@ from tidegauge.alerting.rules import Rule, Severity
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.errors import ConfigError
 
-_CHANNELS = ("slack", "email", "webhook", "alertmanager")
+_CHANNELS = ("slack", "slack_bot", "email", "webhook", "alertmanager")
 _KINDS = {
     Severity.PAGE: ("pagerduty", *_CHANNELS),
     Severity.TRIAGE: _CHANNELS,
@@ -62,6 +62,8 @@ class Router:
         rule = self._rules.get(alert.rule)
         if alert.notice is Notice.DIGEST:
             return [Leaf(self._digest)]
+        if alert.notice in (Notice.PROPOSE, Notice.HOOK, Notice.CALL):
+            return [Leaf(alert.receivers)]
         if rule and rule.receivers is not None:
             return [Leaf(rule.receivers)]
         if self._tree:

@@ -14,12 +14,14 @@ from tidegauge.alerting import digest, history
 from tidegauge.alerting.caps import is_summary, summaries
 from tidegauge.alerting.delivery import Delivery
 from tidegauge.alerting.evaluate import evaluate
+from tidegauge.alerting.evidence import Evidencing
 from tidegauge.alerting.followups import HOLD_S, closed_by_hand, follow_ups
 from tidegauge.alerting.heartbeat import Heartbeat, heartbeat
+from tidegauge.alerting.hooks import Hooks, callers
 from tidegauge.alerting.lease import Held, Lease
 from tidegauge.alerting.ledger import Ledger
 from tidegauge.alerting.muting import Muting
-from tidegauge.alerting.notifiers import notifiers
+from tidegauge.alerting.notifiers import Surroundings, notifiers
 from tidegauge.alerting.readings import Observer
 from tidegauge.alerting.router import Router
 from tidegauge.alerting.routes import read_routes
@@ -72,7 +74,8 @@ class AlertLoop:
         self._store, self._settings = store, settings
         self._clock = clock or SystemClock()
         self.rules = list(rules) if rules is not None else check_rules(settings.rules)
-        built = notifiers(settings)
+        enrich = Evidencing(store, self.rules)
+        built = notifiers(settings, Surroundings(store, self._clock.now, self._group, enrich))
         tree = read_routes(settings.routes, [each.name for each in built]) if settings.routes else None
         self._router = Router(self.rules, built, tree, settings.digest)
         self._heartbeat: Heartbeat | None = heartbeat(settings)
@@ -80,7 +83,10 @@ class AlertLoop:
         self._lease = lease or Lease(store, length_s, grace_s, alone=store.embedded)
         patience, rng = patience or Patience(settings.give_up_after_s), rng or np.random.default_rng()
         ledger = Ledger(store, self._clock)
-        self._delivery = Delivery(store, built, ledger, self._router, patience, rng, self._lease.valid)
+        able = [each.name for each in built if each.kind not in ("pagerduty", "alertmanager")]
+        self._hooks = Hooks(store, settings.hooks, self._router.matched, able)
+        built = [*built, *callers(settings, store)]
+        self._delivery = Delivery(store, built, ledger, self._router, patience, rng, self._lease.valid, enrich)
         self._states: dict[str, AlertState] | None = None
         self._schedule = Schedule()
         self._working: bool | None = None
@@ -100,7 +106,7 @@ class AlertLoop:
         observer = Observer(self._store, now)
         readings = {rule.alert: observer.readings(rule) for rule in due}
         new, transitions = self._round(readings, states, answers, now)
-        transitions += self._digest(now)
+        transitions += [*self._digest(now), *self._hooks.run(new, now)]
         if self._lease.confirm() is not Held.STILL:
             self._stand_by(now)
             return []
@@ -196,6 +202,9 @@ class AlertLoop:
             self._delivery.recover(states, now)
             self._states = states
         return self._states
+
+    def _group(self, receiver: str, alert: Transition) -> str:
+        return self._router.leaf(alert, receiver).group(self._router.matched(alert))
 
     def _addressed(self, transition: Transition) -> Transition:
         if transition.notice is not Notice.FIRE:

@@ -33,6 +33,9 @@ class Notice(StrEnum):
     ESCALATE = "escalate"
     ACKNOWLEDGE = "acknowledge"
     DIGEST = "digest"
+    PROPOSE = "propose"
+    HOOK = "hook"
+    CALL = "call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,19 @@ Readings = Mapping[str, "list[Reading] | QueryFailed"]
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a message shows beside an alert's own numbers.
+
+    Attributes:
+        course: The metric over the windows before, and the threshold, in one line.
+        traces: Ids of a few answers that made it fire.
+    """
+
+    course: str = ""
+    traces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """One change in one series; a row of ``alert_events``.
 
@@ -72,6 +88,7 @@ class Transition:
         note: More for people, such as the largest findings.
         muted: While open: why receivers have not been told; empty when they have.
         receivers: Names of those who are told.
+        evidence: Found again for each message; the only part that is not stored.
     """
 
     at: datetime
@@ -99,6 +116,7 @@ class Transition:
     note: str = ""
     muted: str = ""
     receivers: tuple[str, ...] = ()
+    evidence: Evidence = field(default=Evidence(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tidegauge.alerting.evidence import Enrich, as_they_are
 from tidegauge.alerting.http import Failed, Outcome, RetryAfter
 from tidegauge.alerting.ledger import Attempt
 from tidegauge.alerting.notifiers.contract import Notifier
@@ -59,6 +60,7 @@ class Worker:
         capacity: Alerts that may wait; what does not fit is left to the next recovery from the tables.
         rng: For the jitter.
         may_send: Asked before each attempt; while it says no, everything waits.
+        enrich: Adds to alerts what messages show and the tables do not hold.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class Worker:
         rng: np.random.Generator,
         capacity: int = 10_000,
         may_send: Callable[[], bool] = lambda: True,
+        enrich: Enrich = as_they_are,
     ) -> None:
         self._notifier, self._record, self._patience, self._rng = notifier, record, patience, rng
-        self._capacity, self._may_send = capacity, may_send
+        self._capacity, self._may_send, self._enrich = capacity, may_send, enrich
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -136,11 +139,14 @@ class Worker:
         batch = self._take()
         if not batch:
             return  # cleared meanwhile
+        alerts = self._enrich([job.alert for job in batch])
+        if not self._may_send():
+            return  # it took too long to find out more
         now = time.monotonic()
         for job in batch:
             job.attempts += 1
             job.first_try = job.first_try or now
-        outcome = self._notifier.send([job.alert for job in batch])
+        outcome = self._notifier.send(alerts)
         if isinstance(outcome, Failed) and len(batch) > 1:
             self._alone = len(batch)  # one of them may be the reason: let the others through
             self._ready_at = time.monotonic() + self._notifier.spacing_s

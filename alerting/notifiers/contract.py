@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import PurePosixPath
 from typing import Protocol
+from urllib.parse import quote
 
 from tidegauge.alerting.http import Outcome
 from tidegauge.alerting.states import Notice, Transition
@@ -18,8 +20,11 @@ _WORDS = {
     Notice.ESCALATE: "NOBODY HAS IT",
     Notice.ACKNOWLEDGE: "ACKNOWLEDGED",
     Notice.DIGEST: "DIGEST",
+    Notice.PROPOSE: "PROPOSED",
+    Notice.HOOK: "HOOK",
 }
 
+_OF_MODELS = ("findings", "score", "share")
 _OPEN = (Notice.FIRE, Notice.REMIND, Notice.ESCALATE)
 
 
@@ -78,15 +83,41 @@ def facts(alert: Transition) -> list[tuple[str, str]]:
         ("Since", moment(alert.since) + until),
         ("How large, how sure", plain(alert.reason, 400)),
         ("Largest", plain(alert.note, 600)),
+        ("Course", alert.evidence.course),
         ("Owner", plain(alert.owner)),
         ("Action", plain(alert.action, 600)),
         ("Runbook", plain(alert.runbook, 400)),
-        ("Answer", f"tidegauge alerts ack {alert.fingerprint[:12]}" if alert.notice in _OPEN else ""),
+        ("Answer", _answer(alert)),
     ]
     return [(name, text) for name, text in found if text]
 
 
+def _answer(alert: Transition) -> str:
+    if alert.notice is Notice.PROPOSE:
+        return f"tidegauge hooks approve {alert.fingerprint[:12]}, or reject"
+    return f"tidegauge alerts ack {alert.fingerprint[:12]}" if alert.notice in _OPEN else ""
+
+
 def links(alert: Transition, page_url: str) -> list[tuple[str, str]]:
-    """Name and URL of the runbook, where it is a URL, and of the alert's page, where ``page_url`` is set."""
-    page = f"{page_url.rstrip('/')}/alerts" if page_url else ""
-    return [(name, url) for name, url in (("Runbook", web_link(alert.runbook)), ("Page", web_link(page))) if url]
+    """Names and URLs: runbook; with ``page_url`` the page of alerts, the diagnosis of a model, and a few traces."""
+    found = [("Runbook", web_link(runbook_url(alert.runbook, page_url)))]
+    if page_url:
+        root, model = page_url.rstrip("/"), alert.labels.get("model") or alert.labels.get("subject", "")
+        found.append(("Page", web_link(f"{root}/alerts")))
+        if model and alert.notice in _OPEN and alert.unit in _OF_MODELS:
+            found.append(("Diagnosis", web_link(f"{root}/diagnosis/{quote(model, safe='')}")))
+        traces = enumerate(alert.evidence.traces, 1)
+        found += [(f"Trace {i}", web_link(f"{root}/traces/{quote(each, safe='')}")) for i, each in traces]
+    return [(name, url) for name, url in found if url]
+
+
+def runbook_url(runbook: str, page_url: str) -> str:
+    """Where a runbook can be read: its own URL, or for a file the built-in page that shows it.
+
+    >>> runbook_url("docs/runbooks/drift-found.md", "https://gauge.example/")
+    'https://gauge.example/runbooks/drift-found'
+    """
+    name = PurePosixPath(runbook)
+    if page_url and "://" not in runbook and name.suffix == ".md":
+        return f"{page_url.rstrip('/')}/runbooks/{quote(name.stem, safe='')}"
+    return runbook

@@ -17,7 +17,7 @@ from tidegauge.alerting.notifiers.contract import Group, facts, grouped, links
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.alerting.text import CUT, moment, plain
 
-_SECTION_CHARACTERS = 3000
+SECTION_CHARACTERS = 3000
 _FIELD_CHARACTERS = 2000
 
 
@@ -64,17 +64,17 @@ class Slack:
 
 def _blocks(group: Group, page_url: str) -> Iterator[HeaderBlock | SectionBlock | ContextBlock]:
     first = group.alerts[0]
-    yield HeaderBlock(text=_text(escape(group.title), 150))
-    yield SectionBlock(text=_text(_slices(group.alerts), _SECTION_CHARACTERS))
+    yield HeaderBlock(text=text_object(escape(group.title), 150))
+    yield SectionBlock(text=text_object(_slices(group.alerts), SECTION_CHARACTERS))
     about = [(name, text) for name, text in facts(first) if name in ("Owner", "Action", "Runbook", "Answer")]
-    yield SectionBlock(fields=[_text(escape(f"{name}: {text}"), _FIELD_CHARACTERS) for name, text in about])
+    yield SectionBlock(fields=[text_object(escape(f"{name}: {text}"), _FIELD_CHARACTERS) for name, text in about])
     found = " | ".join(f"<{escape(url)}|{name}>" for name, url in links(first, page_url))
     if found:
         yield ContextBlock(elements=[MarkdownTextObject(text=found, verbatim=True)])
 
 
 def _slices(alerts: Sequence[Transition]) -> str:
-    room, lines = _SECTION_CHARACTERS - 40, list[str]()
+    room, lines = SECTION_CHARACTERS - 40, list[str]()
     for i, alert in enumerate(alerts):
         line = escape(_line(alert))
         room -= len(line) + 1
@@ -87,8 +87,10 @@ def _slices(alerts: Sequence[Transition]) -> str:
 def _line(alert: Transition) -> str:
     end = f" to {moment(alert.at)}" if alert.notice is Notice.RESOLVE else ""
     note = f"\n   {plain(alert.note, 600)}" if alert.note else ""
-    return f"• {plain(alert.summary, 800)}; since {moment(alert.since)}{end}{note}"
+    course = f"\n   {alert.evidence.course}" if alert.evidence.course else ""
+    return f"• {plain(alert.summary, 800)}; since {moment(alert.since)}{end}{note}{course}"
 
 
-def _text(text: str, limit: int) -> PlainTextObject:
+def text_object(text: str, limit: int) -> PlainTextObject:
+    """``text`` as plain text of at most ``limit`` characters."""
     return PlainTextObject(text=text if len(text) <= limit else text[: limit - 1] + CUT, emoji=False)

@@ -26,7 +26,7 @@ _AS_THEY_ARE = (
 
 def build(alerts: Sequence[Transition], page_url: str = "") -> dict[str, Any]:
     """``{"source": "tidegauge", "version": 1, "alerts": [...]}``; texts as they are, escaping is the reader's."""
-    return {"source": "tidegauge", "version": 1, "alerts": [_alert(each, page_url) for each in alerts]}
+    return {"source": "tidegauge", "version": 1, "alerts": [alert_json(each, page_url) for each in alerts]}
 
 
 class Webhook:
@@ -61,7 +61,8 @@ def signature(secret: str, body: bytes, timestamp: int) -> dict[str, str]:
     return {"Tidegauge-Timestamp": str(timestamp), "Tidegauge-Signature": f"v1={digest}"}
 
 
-def _alert(alert: Transition, page_url: str) -> dict[str, Any]:
+def alert_json(alert: Transition, page_url: str = "") -> dict[str, Any]:
+    """One alert with its numbers and its deduplication key."""
     return {
         "dedup_key": alert.fingerprint,
         "event_id": f"{alert.fingerprint}-{alert.notice.value}-{alert.at.isoformat()}",
@@ -71,4 +72,6 @@ def _alert(alert: Transition, page_url: str) -> dict[str, Any]:
         "since": alert.since.isoformat(),
         "at": alert.at.isoformat(),
         "links": dict(links(alert, page_url)),
+        "course": alert.evidence.course,
+        "traces": list(alert.evidence.traces),
     } | {name: getattr(alert, name) for name in _AS_THEY_ARE}

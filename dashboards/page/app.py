@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import plotly
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
-from tidegauge.dashboards.page import alerts, api, diagnosis, silences, views
+from tidegauge.dashboards.page import alerts, api, diagnosis, hooks, inbound, runbooks, silences, views
 from tidegauge.dashboards.page.text import environment
 from tidegauge.errors import StoreError
 from tidegauge.instruments import REGISTRY
@@ -41,10 +42,17 @@ PAGE = Path(__file__).parent
 STYLE_IDS = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
 
 
-def create_app(store: Store, settings: Settings, clock: Clock, diagnose: diagnosis.Diagnose | None = None) -> Starlette:
+def create_app(
+    store: Store,
+    settings: Settings,
+    clock: Clock,
+    diagnose: diagnosis.Diagnose | None = None,
+    taking: Mapping[str, inbound.Take] | None = None,
+) -> Starlette:
     """The built-in page over ``store``; ``clock`` says what now is, so a replay's page shows the replay's time.
 
-    ``diagnose`` says why a model changed; without it there is no page for that.
+    ``diagnose`` says why a model changed; without it there is no page for that. ``taking`` says what Slack's and
+    PagerDuty's requests mean.
     """
     app = Starlette(
         routes=_routes(),
@@ -53,7 +61,7 @@ def create_app(store: Store, settings: Settings, clock: Clock, diagnose: diagnos
     )
     app.state.store, app.state.settings, app.state.clock = store, settings, clock
     app.state.templates, app.state.counters = environment(), counters
-    app.state.diagnose = diagnose
+    app.state.diagnose, app.state.inbound = diagnose, taking or {}
     app.state.templates.globals["chart_styles"] = ["plotly.js-style-global", *chart_styles()]
     return app
 
@@ -100,6 +108,10 @@ def _routes() -> list[Route | Mount]:
         Route("/alerts/{alert}/answer", alerts.answer_by_form, methods=["POST"]),
         Route("/silences", silences.add_by_form, methods=["POST"]),
         Route("/silences/{silence_id}/end", silences.end, methods=["POST"]),
+        Route("/hooks", hooks.page, name="hooks"),
+        Route("/hooks/{name}/decide", hooks.decide_by_form, methods=["POST"]),
+        Route("/runbooks", runbooks.index),
+        Route("/runbooks/{name}", runbooks.page),
         Route("/diagnosis/{name:path}", diagnosis.page),
         Route("/models/{name:path}", views.model_page),
         Route("/api/open", api.open_now),
@@ -114,9 +126,13 @@ def _routes() -> list[Route | Mount]:
         Route("/api/alerts", alerts.listed),
         Route("/api/alerts/why", alerts.why),
         Route("/api/alerts/{alert}/{action}", alerts.answer, methods=["POST"]),
+        Route("/api/hooks", hooks.listed),
+        Route("/api/hooks/{name}/{action}", hooks.act, methods=["POST"]),
         Route("/api/silences", silences.listed),
         Route("/api/silences", silences.add, methods=["POST"]),
         Route("/api/silences/{silence_id}", silences.end, methods=["DELETE"]),
+        Route("/slack/interactions", inbound.slack, methods=["POST"]),
+        Route("/pagerduty/webhook", inbound.pagerduty, methods=["POST"]),
         Route("/healthz", api.health),
         Route("/static/plotly.min.js", _plotly),
         Mount("/static", StaticFiles(directory=PAGE / "static")),
@@ -142,6 +158,6 @@ def _store_failed(request: Request, error: Exception) -> Response:
 
 
 def _problem(request: Request, status: int, detail: str) -> Response:
-    if request.url.path.startswith(("/api/", "/static/")):
+    if request.url.path.startswith(("/api/", "/static/", "/slack/", "/pagerduty/")):
         return JSONResponse({"status": status, "detail": detail}, status)
     return views.render(request, "problem.html", None, status, code=status, detail=detail)

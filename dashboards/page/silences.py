@@ -93,11 +93,11 @@ async def json_of(request: Request) -> Any:
         raise HTTPException(400, f"The body is not JSON: {error}") from error
 
 
-async def body_of(request: Request) -> bytes:
-    """The body, at most 64 KiB of it. Raises HTTPException 413."""
+async def body_of(request: Request, most_bytes: int = MOST_BODY) -> bytes:
+    """The body, if it is no longer than ``most_bytes``. Raises HTTPException 413."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST_BODY:
-            raise HTTPException(413, f"Send no more than {MOST_BODY} bytes.")
+        if len(body) > most_bytes:
+            raise HTTPException(413, f"Send no more than {most_bytes} bytes.")
     return bytes(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -29,6 +30,7 @@ def environment() -> Environment:
         "span": span,
         "link": link,
         "segment": segment,
+        "runbook": runbook,
         "shorten": shorten,
         "p_value": p_value,
     }
@@ -115,6 +117,16 @@ def link(url: Any) -> str:
     except ValueError:
         return ""
     return text if parts.scheme in ("http", "https") and parts.netloc else ""
+
+
+def runbook(path: Any) -> str:
+    """The name of our page for a runbook that is a file, else nothing.
+
+    >>> runbook("docs/runbooks/drift-found.md"), runbook("https://example.com/a.md"), runbook("ask Ann")
+    ('drift-found', '', '')
+    """
+    text = str(path or "").strip()
+    return PurePosixPath(text).stem if text.endswith(".md") and "://" not in text else ""
 
 
 def segment(text: str) -> str:

@@ -163,11 +163,13 @@ class Service:
         self._closers.append(receiver.close)
 
     def _start_page(self) -> None:
+        from tidegauge.alerting.inbound import inbound
         from tidegauge.dashboards.page import create_app
         from tidegauge.web import WebServer
 
         page = self.settings.page
-        app = create_app(self._database, self.settings, self.clock, self._diagnose)
+        taking = inbound(self._database, self.settings.alerting, self.clock)
+        app = create_app(self._database, self.settings, self.clock, self._diagnose, taking)
         server = WebServer(app, page.host, page.port, "tidegauge-page")
         self.page_url = server.url
         self._closers.append(server.close)

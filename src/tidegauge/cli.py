@@ -20,6 +20,7 @@ from tidegauge import __version__
 from tidegauge.cli_alerts import alerts
 from tidegauge.cli_calibrate import calibrate
 from tidegauge.cli_diagnose import diagnose
+from tidegauge.cli_hooks import hooks
 from tidegauge.cli_load import load as load_files
 from tidegauge.cli_options import AsJson, ConfigFile
 from tidegauge.cli_reference import app as references
@@ -52,6 +53,7 @@ app.add_typer(references, name="reference")
 silences = typer.Typer(no_args_is_help=True, help="Quiet about some alerts for some time; also on the page's alerts.")
 app.add_typer(silences, name="silences")
 app.add_typer(alerts, name="alerts")
+app.add_typer(hooks, name="hooks")
 
 Topic = Annotated[str, typer.Option(help="Only those that came from this topic.")]
 PartitionNumber = Annotated[int | None, typer.Option("--partition", help="Only those from this partition.", min=0)]

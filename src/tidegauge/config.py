@@ -472,6 +472,17 @@ class SlackReceiver(Section):
     url: SecretStr
 
 
+class SlackBotReceiver(Section):
+    """A Slack app with a bot token: a thread for each group of alerts, and buttons."""
+
+    kind: Literal["slack_bot"] = "slack_bot"
+    name: str
+    token: SecretStr = Field(min_length=1, description="xoxb-...; scopes: docs/notifiers.md")
+    channel: str = Field(pattern=r"^[CDG][A-Z0-9]{2,}$", description="the channel's id, as its details show it")
+    signing_secret: SecretStr = Field(SecretStr(""), description="of the app, for the buttons; none: no buttons")
+    url: str = Field("https://slack.com/api/", description="of Slack's Web API")
+
+
 class PagerDutyReceiver(Section):
     """PagerDuty Events API v2."""
 
@@ -479,6 +490,9 @@ class PagerDutyReceiver(Section):
     name: str
     routing_key: SecretStr
     url: str = "https://events.pagerduty.com/v2/enqueue"
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="of a v3 webhook subscription to /pagerduty/webhook, see docs/notifiers.md"
+    )
 
 
 class WebhookReceiver(Section):
@@ -514,9 +528,25 @@ class EmailReceiver(Section):
 
 
 AnyReceiver = Annotated[
-    SlackReceiver | PagerDutyReceiver | AlertmanagerReceiver | EmailReceiver | WebhookReceiver,
+    SlackReceiver | SlackBotReceiver | PagerDutyReceiver | AlertmanagerReceiver | EmailReceiver | WebhookReceiver,
     Field(discriminator="kind"),
 ]
+
+
+class Hook(Section):
+    """What is proposed, and called once a person has agreed, when an alert stays open: see docs/hooks.md."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")
+    kind: Literal["retrain", "rollback", "custom"]
+    match: dict[str, str] = Field(min_length=1, description="labels of the alert, as for silences: alert, model, ...")
+    by: tuple[str, ...] = Field((), description="labels whose values have an interval of their own, such as model")
+    url: SecretStr
+    secret: SecretStr = Field(SecretStr(""), description="signs each request; see docs/hooks.md")
+    approval: Literal["required", "none"] = "required"
+    debounce_s: float = Field(0, ge=0, description="the alert must be open for so long")
+    minimum_interval_s: float = Field(86_400, ge=0, description="between two proposals that are not rejected")
+    expires_s: Seconds = Field(86_400, description="a proposal that nobody decided on ends then")
+    tell: tuple[str, ...] = Field((), description="receivers that hear of it; none: those of the alert")
 
 
 class Alerting(Section):
@@ -530,6 +560,7 @@ class Alerting(Section):
         50, gt=0, description="alerts of one rule told one by one; one more stands for all others"
     )
     receivers: tuple[AnyReceiver, ...] = ()
+    hooks: tuple[Hook, ...] = Field((), description="retraining, rollback and others, see docs/hooks.md")
     allow_internal_addresses: bool = Field(False, description="let receivers be on loopback or private networks")
     timeout_s: Seconds = Field(10, description="for one delivery attempt, all of it")
     give_up_after_s: Seconds = Field(3600, description="retries of one notification end then")
@@ -551,6 +582,9 @@ class Page(Section):
     writes: Literal["loopback", "always", "never"] = Field(
         "loopback",
         description="whose silences and answers are taken; the page has no login, so always needs a proxy with one",
+    )
+    runbooks: Path | None = Field(
+        None, description="folder of your runbooks, *.md, shown under /runbooks beside those of the starter rules"
     )
 
 

@@ -26,6 +26,17 @@ RESPONSES = """SELECT written_at AS timestamp, fingerprint, labels, '' AS receiv
   concat('by ', author, if(note = '', '', concat(': ', note))) AS detail, [] AS receivers
 FROM alert_responses WHERE rule = {rule:String} AND written_at >= {start:DateTime64(6)}
   AND written_at <= {end:DateTime64(6)} ORDER BY timestamp LIMIT {most:UInt32}"""
+HOOKS = """SELECT written_at AS timestamp, fingerprint, labels, concat('hook:', hook) AS receiver,
+  concat('hook_', state) AS kind, concat(if(author IN ('', 'tidegauge'), '', concat('by ', author, '; ')), note,
+    '; proposal ', substring(proposal, 1, 12)) AS detail, [] AS receivers
+FROM hook_events WHERE rule = {rule:String} AND written_at >= {start:DateTime64(6)}
+  AND written_at <= {end:DateTime64(6)} ORDER BY timestamp LIMIT {most:UInt32}
+UNION ALL
+SELECT d.timestamp, h.fingerprint, h.labels, d.receiver, d.outcome, d.detail, [] FROM alert_deliveries AS d
+INNER JOIN (SELECT proposal, any(fingerprint) AS fingerprint, any(labels) AS labels FROM hook_events
+  WHERE rule = {rule:String} GROUP BY proposal) AS h ON d.dedup_key = h.proposal
+WHERE d.kind = 'hook' AND d.timestamp >= {start:DateTime64(6)} AND d.timestamp <= {end:DateTime64(6)}
+LIMIT {most:UInt32}"""
 WORDS = {
     "fire": "told that it fires",
     "resolve": "told that it is over",
@@ -49,6 +60,12 @@ WORDS = {
     "ack": "acknowledged",
     "true": "called a true alarm",
     "false": "called a false alarm",
+    "assign": "given to somebody else",
+    "hook_proposed": "proposed to a hook",
+    "hook_suppressed": "not proposed to a hook again yet",
+    "hook_approved": "the hook's call was approved",
+    "hook_rejected": "the hook's call was rejected",
+    "hook_expired": "the hook's call expired: nobody decided",
 }
 
 
@@ -108,7 +125,7 @@ def why(store: Store, rule: str, span: Window, labels: Mapping[str, str] | None 
         labels: Only slices that have these.
     """
     params = {"rule": rule, "start": span.start, "end": span.end, "most": MOST}
-    rows = [row for sql in (EVENTS, DECISIONS, DELIVERIES, RESPONSES) for row in store.rows(sql, params)]
+    rows = [row for sql in (EVENTS, DECISIONS, DELIVERIES, RESPONSES, HOOKS) for row in store.rows(sql, params)]
     known = {row["fingerprint"]: row["labels"] for row in rows if row.get("labels")}
     found = [_decision(row, known) for row in sorted(rows, key=lambda row: row["timestamp"])]
     wanted = (labels or {}).items()

@@ -81,6 +81,10 @@ NOTIFICATIONS = Counter("tidegauge_notifications", "Deliveries", ["receiver", "o
 CAPPED_DIMENSIONS = Gauge(
     "tidegauge_capped_dimensions", "Dimensions with too many values, in part summed up", ["rollup"], registry=REGISTRY
 )
+SLACK_REPEATS = Counter(
+    "tidegauge_slack_repeats", "Messages sent again, because Slack could not be asked for them", ["receiver"],
+    registry=REGISTRY,
+)  # fmt: skip
 HEARTBEATS = Counter("tidegauge_heartbeats", "Signs of life sent out", ["outcome"], registry=REGISTRY)
 ALERT_LEASE = Gauge("tidegauge_alert_lease", "1 while this process evaluates the alert rules", registry=REGISTRY)
 LOOP_FAILURES = Counter("tidegauge_loop_failures", "Rounds of a loop that raised", ["loop"], registry=REGISTRY)

@@ -25,6 +25,7 @@ class Action(StrEnum):
     RESOLVE = "resolve"
     TRUE = "true"
     FALSE = "false"
+    ASSIGN = "assign"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def respond(store: Store, alert: str, action: Action, author: str, note: str, no
     (row,) = found
     if not row["fires"]:
         raise InvalidRecord(f"{row['rule']} was never told of, so there is nothing to answer")
-    if not row["open"] and action in (Action.ACK, Action.RESOLVE):
+    if not row["open"] and action in (Action.ACK, Action.RESOLVE, Action.ASSIGN):
         raise InvalidRecord(f"{row['rule']} is over already; it can still be called true or false")
     answer = Response(now, row["rule"], row["fingerprint"], row["labels"], row["fired_at"], action, author, note)
     write(store, answer)

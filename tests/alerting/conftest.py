@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,12 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tidegauge.alerting.states import Notice, State, Transition, fingerprint
 from tidegauge.alerting.text import labels_text
+
+sys.path.append(str(Path(__file__).parent))
+from fake_slack import FakeSlack, slack_server
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -70,6 +75,12 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def other_receiver() -> Iterator[Receiver]:
     yield from _serve(Receiver(answer(200)))
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    with slack_server() as fake:
+        yield fake
 
 
 @pytest.fixture

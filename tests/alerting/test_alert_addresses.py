@@ -9,9 +9,11 @@ import pytest
 
 from tidegauge.alerting.addresses import Refused, Unresolved, check_url, is_public, resolve
 from tidegauge.alerting.http import Delivered, Failed, Poster, outcome
-from tidegauge.alerting.notifiers import notifiers
+from tidegauge.alerting.notifiers import Surroundings, notifiers
+from tidegauge.clock import SystemClock
 from tidegauge.config import Alerting
 from tidegauge.errors import ConfigError
+from tidegauge.store import Store
 
 INTERNAL = [
     "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.1.2.3", "169.254.169.254", "172.16.0.1", "192.168.1.1",
@@ -119,7 +121,7 @@ def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch,
     assert isinstance(outcome(Poster(receiver.url, 5, allow_internal=True).post(b"{}")), Delivered)
 
 
-def test_every_receiver_with_a_refused_address_is_named_when_the_settings_are_taken() -> None:
+def test_every_receiver_with_a_refused_address_is_named_when_the_settings_are_taken(store: Store) -> None:
     receivers = [
         {"kind": "slack", "name": "a", "url": "http://127.0.0.1/"},
         {"kind": "webhook", "name": "b", "url": "http://169.254.169.254/latest"},
@@ -128,7 +130,7 @@ def test_every_receiver_with_a_refused_address_is_named_when_the_settings_are_ta
     ]
 
     with pytest.raises(ConfigError) as caught:
-        notifiers(Alerting.model_validate({"receivers": receivers}))
+        notifiers(Alerting.model_validate({"receivers": receivers}), Surroundings(store, SystemClock().now))
 
     assert [each.split(" ")[1] for each in caught.value.problems] == ["(a):", "(b):", "(c):", "the"]
 

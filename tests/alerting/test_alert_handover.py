@@ -22,12 +22,14 @@ from urllib.request import urlopen
 import pytest
 
 from tidegauge.alerting.http import Delivered, Failed, RetryAfter
-from tidegauge.alerting.notifiers import Alertmanager, Email, notifiers
+from tidegauge.alerting.notifiers import Alertmanager, Email, Surroundings, notifiers
 from tidegauge.alerting.notifiers.alertmanager import build as build_alertmanager
 from tidegauge.alerting.notifiers.pagerduty import build as build_pagerduty
 from tidegauge.alerting.states import Notice, State
+from tidegauge.clock import SystemClock
 from tidegauge.config import Alerting, EmailReceiver
 from tidegauge.errors import ConfigError
+from tidegauge.store import Store
 
 HOSTILE = "<script>x</script>\r\nBcc: everybody@example.org\x1b[31m {{ 7*7 }} <!channel>"
 
@@ -189,7 +191,8 @@ def test_an_address_with_a_line_break_is_refused_on_load() -> None:
 
 
 def test_pagerduty_is_told_of_reminders_and_acknowledgements_under_the_same_key(make_alert: Any) -> None:
-    found = [build_pagerduty(make_alert(notice=each), "k") for each in Notice if each and each != "digest"]
+    elsewhere = (Notice.NONE, Notice.DIGEST, Notice.PROPOSE, Notice.HOOK, Notice.CALL)
+    found = [build_pagerduty(make_alert(notice=each), "k") for each in Notice if each not in elsewhere]
 
     actions = ["trigger", "resolve", "trigger", "trigger", "acknowledge"]
     assert [each["event_action"] for each in found] == actions
@@ -206,10 +209,14 @@ def test_names_and_values_are_such_as_alertmanager_takes(make_alert: Any) -> Non
     assert build_alertmanager([make_alert(notice=Notice.ACKNOWLEDGE)]) == []
 
 
-def test_an_internal_alertmanager_is_refused_unless_allowed() -> None:
+def test_an_internal_alertmanager_is_refused_unless_allowed(store: Store) -> None:
     values = {"kind": "alertmanager", "name": "am", "url": "http://127.0.0.1:9093/api/v2/alerts"}
     with pytest.raises(ConfigError, match="internal address"):
-        notifiers(Alerting.model_validate({"receivers": [values]}))
+        notifiers(Alerting.model_validate({"receivers": [values]}), around(store))
+
+
+def around(store: Store) -> Surroundings:
+    return Surroundings(store, SystemClock().now)
 
 
 @pytest.fixture
@@ -231,9 +238,12 @@ def alertmanager(tmp_path: Path, unused_port: int) -> Iterator[str]:
         process.terminate()
 
 
-def test_a_real_alertmanager_takes_alerts_with_their_labels_and_their_end(alertmanager: str, make_alert: Any) -> None:
+def test_a_real_alertmanager_takes_alerts_with_their_labels_and_their_end(
+    store: Store, alertmanager: str, make_alert: Any
+) -> None:
     values = {"kind": "alertmanager", "name": "am", "url": alertmanager}
-    (receiver,) = notifiers(Alerting.model_validate({"receivers": [values], "allow_internal_addresses": True}))
+    settings = Alerting.model_validate({"receivers": [values], "allow_internal_addresses": True})
+    (receiver,) = notifiers(settings, around(store))
     assert isinstance(receiver, Alertmanager)
     now = datetime.now(UTC) - timedelta(seconds=5)
     alert = make_alert(at=now, since=now - timedelta(minutes=30), labels={"gen_ai.model": HOSTILE, "service": "shop"})

@@ -46,13 +46,13 @@ def statement(
     """The SQL of ``observe`` and its parameters. Raises ConfigError for an unknown dimension."""
     source = choose(metric, [*by, *where], window)
     params: dict[str, Any] = {"start": window.start, "end": window.end}
-    groups = [f"toString({_expression(source, name, f'by_key_{i}', params)}) AS by_{i}" for i, name in enumerate(by)]
+    groups = [f"toString({expression(source, name, f'by_key_{i}', params)}) AS by_{i}" for i, name in enumerate(by)]
     filters = [metric.condition] if metric.condition else []
     if source.time:
         filters.append(f"{source.time} >= {{start:DateTime64(6)}} AND {source.time} < {{end:DateTime64(6)}}")
     for i, (name, value) in enumerate(where.items()):
         params[f"where_{i}"] = value
-        filters.append(f"toString({_expression(source, name, f'where_key_{i}', params)}) = {{where_{i}:String}}")
+        filters.append(f"toString({expression(source, name, f'where_key_{i}', params)}) = {{where_{i}:String}}")
     columns = [f"{sql.replace('{merge}', source.merge)} AS metric_{name}" for name, sql in metric.columns.items()]
     if any("{minutes:" in each for each in columns):
         params["minutes"] = window.length.total_seconds() / 60
@@ -86,7 +86,8 @@ def _whole_minutes(window: Window) -> bool:
     return not any(moment.second or moment.microsecond for moment in (window.start, window.end))
 
 
-def _expression(source: Source, dimension: str, parameter: str, params: dict[str, Any]) -> str:
+def expression(source: Source, dimension: str, parameter: str, params: dict[str, Any]) -> str:
+    """The SQL of a dimension that ``source`` knows; a map's key goes into ``params`` under ``parameter``."""
     if dimension in source.dimensions:
         return source.dimensions[dimension]
     prefix, _, key = dimension.partition(".")
