@@ -10,12 +10,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from tidegauge.alerting.durations import format_duration
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import Evidence, Notice, Transition
 from tidegauge.alerting.text import amount
-from tidegauge.errors import TidegaugeError
 from tidegauge.metrics import examples, label_name, observe
 from tidegauge.model import Window
 from tidegauge.store import Store
@@ -23,10 +23,11 @@ from tidegauge.store import Store
 logger = logging.getLogger(__name__)
 WINDOWS = 16
 MOST_ALERTS = 3
-"""Alerts of one message that get evidence: each costs 17 queries."""
-MOST_KEPT = 1000
+"""Alerts of one message that get evidence. A rule costs 16 queries a message, each alert one more."""
+MOST_KEPT = 500
 BLOCKS = "▁▂▃▄▅▆▇█"
 _SHOWN = (Notice.FIRE, Notice.ESCALATE, Notice.REMIND, Notice.ACKNOWLEDGE)
+Key = tuple[tuple[str, str], ...]
 Enrich = Callable[[Sequence[Transition]], list[Transition]]
 
 
@@ -42,37 +43,49 @@ class Evidencing:
         self._store = store
         self._rules = {each.alert: each for each in rules}
         self._found: dict[tuple[str, datetime], Evidence] = {}
+        self._seen: dict[tuple[str, Window], dict[Key, float | None]] = {}
 
     def __call__(self, alerts: Sequence[Transition]) -> list[Transition]:
         """``alerts``, the first few of those that are open with evidence."""
         shown = [each for each in alerts if each.notice in _SHOWN and each.rule in self._rules][:MOST_ALERTS]
-        for key, each in {(each.fingerprint, each.at): each for each in shown}.items():
-            if key not in self._found:
-                if len(self._found) >= MOST_KEPT:
-                    self._found.clear()
-                self._found[key] = self._evidence(self._rules[each.rule], each)
+        for each in shown:
+            if (each.fingerprint, each.at) not in self._found:
+                _make_room(self._found)
+                self._found[each.fingerprint, each.at] = self._evidence(self._rules[each.rule], each)
         return [replace(each, evidence=self._found.get((each.fingerprint, each.at), Evidence())) for each in alerts]
 
     def _evidence(self, rule: Rule, alert: Transition) -> Evidence:
         where = {name: alert.labels[label_name(name)] for name in rule.by if label_name(name) in alert.labels}
         if rule.absent_for or len(where) < len(rule.by):  # which is the one that stands for all others
             return Evidence()
-        where = {**rule.where, **where}
         length = rule.trend.step if rule.trend else min(rule.slo.windows()) if rule.slo else rule.window
+        windows = _windows(alert.at - rule.delay, length)
         try:
-            values = [self._value(rule, where, each) for each in _windows(alert.at - rule.delay, length)]
-            last = Window(*_windows(alert.at - rule.delay, length)[-1])
-            return Evidence(
-                course(values, length, rule.above if rule.above is not None else rule.below, rule.measure.unit),
-                tuple(examples(self._store, rule.measure, last, where)),
-            )
-        except TidegaugeError as error:
-            logger.warning("alert %s: no evidence for its message: %s", alert.fingerprint, str(error)[:300])
+            values = [self._values(rule, each).get(_key(alert.labels)) for each in windows]
+            limit = rule.above if rule.above is not None else rule.below
+            traces = examples(self._store, rule.measure, windows[-1], {**rule.where, **where})
+        except Exception:  # nothing of this may hold up an alert
+            logger.exception("alert %s: no evidence for its message", alert.fingerprint)
             return Evidence()
+        return Evidence(course(values, length, limit, rule.measure.unit), tuple(traces))
 
-    def _value(self, rule: Rule, where: Mapping[str, str], window: tuple[datetime, datetime]) -> float | None:
-        found = observe(self._store, rule.measure, (), Window(*window), where)
-        return found[0].value if found else None
+    def _values(self, rule: Rule, window: Window) -> dict[Key, float | None]:
+        """Every series of a rule in one window, asked for once."""
+        asked = rule.alert, window
+        if asked not in self._seen:
+            _make_room(self._seen)
+            found = observe(self._store, rule.measure, rule.by, window, rule.where)
+            self._seen[asked] = {_key(each.labels): each.value for each in found}
+        return self._seen[asked]
+
+
+def _key(labels: Mapping[str, str]) -> Key:
+    return tuple(sorted(labels.items()))
+
+
+def _make_room(kept: dict[Any, Any]) -> None:
+    if len(kept) >= MOST_KEPT:
+        kept.clear()
 
 
 def course(values: Sequence[float | None], length: timedelta, threshold: float | None, unit: str) -> str:
@@ -93,7 +106,7 @@ def course(values: Sequence[float | None], length: timedelta, threshold: float |
     )
 
 
-def _windows(end: datetime, length: timedelta) -> list[tuple[datetime, datetime]]:
+def _windows(end: datetime, length: timedelta) -> list[Window]:
     """Neighbouring windows up to ``end``, to the minute, oldest first."""
     last = end.replace(second=0, microsecond=0)
-    return [(last - (back + 1) * length, last - back * length) for back in range(WINDOWS - 1, -1, -1)]
+    return [Window(last - (back + 1) * length, last - back * length) for back in range(WINDOWS - 1, -1, -1)]

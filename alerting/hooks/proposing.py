@@ -57,7 +57,8 @@ class Hooks:
         """Store new proposals and what expired; everything that somebody is to be told or called of now."""
         if not self._hooks:
             return []
-        known = {each.proposal: each for each in hooks.read(self._store, now - self._back)}
+        fired = [each.fired_at for each in states.values() if each.open and each.fired_at]
+        known = {each.proposal: each for each in hooks.read(self._store, min([now - self._back, *fired]))}
         for hook in self._hooks.values():
             for state in states.values():
                 if made := self._proposed(hook, state, known, now):

@@ -105,7 +105,7 @@ class SlackAnswers:
         return next(filter(None, found), "")
 
     def _work(self, pressed: Pressed, thread: str, now: datetime) -> str:
-        """Store what the button means; what is said of it in the thread. Raises InvalidRecord."""
+        """Store what the button means; what is said of it in the thread, or nothing. Raises InvalidRecord."""
         if pressed.action in DECISIONS:
             decision = DECISIONS[pressed.action]
             found = hooks.decide(self._store, pressed.value, decision, pressed.author, "by its button in Slack", now)
@@ -121,8 +121,9 @@ class SlackAnswers:
             raise InvalidRecord("all of it is over already; it can still be called true or false")
         for each in wanted:
             responses.respond(self._store, each.fingerprint, action, author, "", now)
-        words = {Action.ACK: "has it", Action.TRUE: "calls it a true alarm", Action.FALSE: "calls it a false alarm"}
-        return f"{author} {words[action]}"
+        if action is Action.ACK:
+            return ""  # of which the alert loop tells all receivers
+        return f"{author} calls it a {action} alarm"
 
     def _silence(self, alerts: Sequence[Transition], length: timedelta, author: str, now: datetime) -> str:
         """One silence for each rule, about the labels that its alerts in this thread have in common."""
@@ -169,7 +170,8 @@ class _At(SlackClock):
 
 def _told(thread: str, said: str) -> Callable[[SlackBot], None]:
     def work(bot: SlackBot) -> None:
-        bot.say(thread, escape(plain(said, 1000)))
+        if said:
+            bot.say(thread, escape(plain(said, 1000)))
         bot.refresh(thread)
 
     return work

@@ -28,7 +28,9 @@ def page(request: Request) -> Response:
     path = _files(request).get(request.path_params["name"])
     if path is None:
         raise HTTPException(404, "There is no such runbook; page.runbooks may name a folder of your own.")
-    return render(request, "runbook.html", None, title=_title(path), body=markdown(_text(path)))
+    first, _, rest = _text(path).lstrip().partition("\n")
+    body = rest if first.startswith("# ") else f"{first}\n{rest}"
+    return render(request, "runbook.html", None, title=_title(path), body=markdown(body))
 
 
 def markdown(text: str) -> str:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -261,60 +256,3 @@ def test_a_loop_tells_a_breach_and_its_end_in_one_thread(
     (first,) = slack.roots
     assert header(first) == "RESOLVED: Refusals"
     assert len(slack.replies(first)) == 1
-
-
-STEPS = ("before", "sending", "sent", "")
-KILLED = """
-    import os, signal, sys
-    from datetime import datetime, timedelta
-    from tidegauge.alerting import AlertLoop, Rule
-    from tidegauge.alerting.notifiers.slack_notes import Notes
-    from tidegauge.collectors.schema import migrate
-    from tidegauge.config import Alerting
-    from tidegauge.store import Store
-
-    path, receiver, now, rule, step = sys.argv[1:]
-    now, write = datetime.fromisoformat(now), Notes.write
-    fresh = not os.path.exists(path)
-    store = Store("chdb://" + path)
-    if fresh:
-        migrate(store)
-        said = {"gen_ai.operation.name": "chat", "tidegauge.refused": "true"}
-        row = {"Timestamp": now - timedelta(minutes=1), "ServiceName": "shop", "SpanAttributes": said}
-        store.insert("otel_traces", [row] * 100)
-
-    def kill(*_):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def noted(notes, said):
-        if step == "sent" and said.ts:
-            kill()
-        write(notes, said)
-        if step == "before" and not said.ts:
-            kill()
-
-    Notes.write = noted
-    config = '{"receivers": [%s], "allow_internal_addresses": true}' % receiver
-    loop = AlertLoop(store, Alerting.model_validate_json(config), rules=[Rule.model_validate_json(rule)])
-    loop.run(now)
-    print(loop.flush(20))
-    loop.close()
-    store.close()
-"""
-
-
-def test_killed_at_every_step_it_neither_misses_an_alert_nor_begins_a_second_thread(
-    tmp_path: Path, slack: FakeSlack
-) -> None:
-    for i, step in enumerate(STEPS):
-        at = (NOW + i * MINUTE).isoformat()
-        words = [str(tmp_path / "db"), json.dumps(receiver(slack)), at, json.dumps(RULE), step]
-        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(KILLED), *words], stdout=subprocess.PIPE)
-        if step == "sending":
-            slack.after_post = [lambda pid=process.pid: os.kill(pid, signal.SIGKILL)]
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == (-signal.SIGKILL if step else 0), step
-        assert said == (b"True\n" if not step else b"")
-
-    assert [header(each) for each in slack.roots] == ["FIRING: Refusals"]
-    assert len(slack.posts) == 1
