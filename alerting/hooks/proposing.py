@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from tidegauge import hooks
+from tidegauge.alerting.caps import is_summary
 from tidegauge.alerting.hooks.caller import receiver_name
 from tidegauge.alerting.notifiers.webhook import alert_json
 from tidegauge.alerting.states import AlertState, Notice, State, Transition
@@ -63,25 +64,24 @@ class Hooks:
             for state in states.values():
                 if made := self._proposed(hook, state, known, now):
                     known[made.proposal] = made
-        for each in known.values():
-            if each.state is hooks.State.PROPOSED and now >= each.expires_at:
-                known[each.proposal] = self._decided(each, hooks.State.EXPIRED, "tidegauge", "nobody decided", now)
-        return self._news(list(known.values()))
+        return self._news([self._without_waiting(each, now) for each in known.values()], now - BACK)
 
     def _proposed(self, hook: Hook, state: AlertState, known: Mapping[str, Proposal], now: datetime) -> Proposal | None:
         """The proposal that an open alert now makes to a hook, stored; None for none."""
         if not (state.open and state.fired_at and state.last) or state.muted or state.state is not State.FIRING:
+            return None
+        if is_summary(state):  # which stands for alerts that propose for themselves
             return None
         if now - state.fired_at < timedelta(seconds=hook.debounce_s) or not self._fits(hook, state.last):
             return None
         key = _key(hook.name, state.last.fingerprint, state.fired_at.isoformat())
         if key in known:
             return None
-        made = self._proposal(hook, state.last, state.fired_at, key, now)
+        made = self._proposal(hook, state, key, now)
         before = _in_the_way(made, hook, known.values(), now)
         if before is None:
             hooks.propose(self._store, made)
-            return made if hook.approval == "required" else self._agreed(made, now)
+            return made
         key = _key(key, before.proposal)
         if key in known:
             return None
@@ -95,9 +95,10 @@ class Hooks:
         labels = self._matched(alert)
         return all(fnmatchcase(labels.get(name, ""), value) for name, value in hook.match.items())
 
-    def _proposal(self, hook: Hook, alert: Transition, fired_at: datetime, key: str, now: datetime) -> Proposal:
-        labels = self._matched(alert)
-        tell = hook.tell or tuple(each for each in alert.receivers if each in self._receivers)
+    def _proposal(self, hook: Hook, state: AlertState, key: str, now: datetime) -> Proposal:
+        assert state.last and state.fired_at
+        alert, labels = state.last, self._matched(state.last)
+        tell = hook.tell or tuple(each for each in state.receivers if each in self._receivers)
         return Proposal(
             key,
             hooks.State.PROPOSED,
@@ -107,7 +108,7 @@ class Hooks:
             alert.fingerprint,
             alert.labels,
             hooks.scope(hook, labels),
-            fired_at,
+            state.fired_at,
             now,
             now + timedelta(seconds=hook.expires_s),
             tell,
@@ -116,8 +117,16 @@ class Hooks:
             json.dumps(alert_json(alert)),
         )
 
-    def _agreed(self, made: Proposal, now: datetime) -> Proposal:
-        return self._decided(made, hooks.State.APPROVED, NOBODY, "", now)
+    def _without_waiting(self, made: Proposal, now: datetime) -> Proposal:
+        """The same, decided where no person is to decide, or has in time."""
+        if made.state is not hooks.State.PROPOSED:
+            return made
+        if now >= made.expires_at:
+            return self._decided(made, hooks.State.EXPIRED, "tidegauge", "nobody decided", now)
+        hook = self._hooks.get(made.hook)
+        if made.fingerprint and hook and hook.approval == "none":
+            return self._decided(made, hooks.State.APPROVED, NOBODY, "", now)
+        return made
 
     def _decided(self, known: Proposal, state: hooks.State, author: str, note: str, now: datetime) -> Proposal:
         """Decide it, unless somebody was faster: then what they decided."""
@@ -126,8 +135,10 @@ class Hooks:
         except InvalidRecord:
             return hooks.one(self._store, known.proposal)
 
-    def _news(self, proposals: Sequence[Proposal]) -> list[Transition]:
-        wanted = [each for made in proposals if made.state is not hooks.State.SUPPRESSED for each in self._steps(made)]
+    def _news(self, proposals: Sequence[Proposal], since: datetime) -> list[Transition]:
+        """What was not told yet; of older steps that cannot be known, because rows of alerts expire."""
+        made = [each for each in proposals if each.state is not hooks.State.SUPPRESSED]
+        wanted = [step for each in made for step in self._steps(each) if step.at >= since]
         if not wanted:
             return []
         rows = self._store.rows(TOLD, {"ids": sorted({each.fingerprint for each in wanted})})

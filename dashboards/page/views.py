@@ -25,7 +25,7 @@ from tidegauge.store import Store
 DELIVERIES = """SELECT timestamp, rule, state, receiver, kind, outcome, attempts, detail FROM alert_deliveries
 WHERE timestamp >= {start:DateTime64(3)} AND timestamp <= {end:DateTime64(3)} ORDER BY timestamp DESC LIMIT 200"""
 TRANSITIONS = """SELECT timestamp, rule, previous, state, severity, owner, labels, value, threshold, samples, since,
-  if(notice IN ('remind', 'escalate', 'acknowledge'), notice, state) AS shown, reason, summary
+  if(notice IN ('', 'fire', 'resolve'), state, notice) AS shown, reason, summary
 FROM alert_events WHERE timestamp >= {start:DateTime64(3)} AND timestamp <= {end:DateTime64(3)}
   ORDER BY timestamp DESC LIMIT 200"""
 SERVICES = (

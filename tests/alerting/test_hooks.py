@@ -202,7 +202,7 @@ def test_those_who_are_told_hear_of_the_proposal_the_decision_and_the_outcome(
     refuse(store, NOW)
     bot = {"kind": "slack_bot", "name": "ops", "token": TOKEN, "channel": CHANNEL, "url": slack.url}
     receivers = [bot | {"signing_secret": "x"}, {"kind": "webhook", "name": "w", "url": other_receiver.url}]
-    loop = start(hook(receiver.url, tell=["ops", "w"]), receivers=receivers)
+    loop = start(hook(receiver.url), receivers=receivers)
     look(loop, NOW)
     (proposed,) = hooks.read(store, NOW)
     asked = next(each for each in slack.roots if "PROPOSED" in each["text"])
