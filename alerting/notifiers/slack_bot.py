@@ -8,10 +8,10 @@ died between sending a message and noting it is followed by one who looks the me
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from itertools import takewhile
 from typing import Any
 
 from slack_sdk.web import SlackResponse
@@ -81,7 +81,7 @@ class SlackBot:
         try:
             known = self._already_told(alerts)
             fresh = [each for each in alerts if event_key(each) not in known]
-            begun = [self._tell(list(run)) for _, run in groupby(fresh, key=self._place)]
+            begun = list(self._told(fresh))
             threads = dict.fromkeys(self._notes.thread_of(each.fingerprint) for each in alerts)
             for thread in threads:
                 if thread and thread not in begun:
@@ -120,6 +120,14 @@ class SlackBot:
         if alert.notice is Notice.FIRE:
             return self._threads.conversation(alert) or f"rule {alert.rule}", ""
         return f"{alert.notice} {alert.fingerprint} {alert.at.isoformat()}", ""
+
+    def _told(self, alerts: Sequence[Transition]) -> Iterator[str]:
+        """Send neighbours of one place as one message, each once those before it are in Slack; as ``_tell``."""
+        while alerts:
+            place = self._place(alerts[0])
+            run = list(takewhile(lambda each, place=place: self._place(each) == place, alerts))  # type: ignore[misc]
+            yield self._tell(run)
+            alerts = alerts[len(run) :]
 
     def _tell(self, alerts: list[Transition]) -> str:
         """Send ``alerts``, which belong together, as one message; the thread that they began, or empty."""

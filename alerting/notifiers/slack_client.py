@@ -90,12 +90,6 @@ class GuardedClient(WebClient):
             raise _refusal(api_method, reply) from None
         return answer
 
-    def put(self, url: str, data: bytes) -> None:
-        """Send a file to where Slack said that it wants it. Raises NotSent."""
-        result = outcome(self._poster(url).post(data, {"Content-Type": "application/octet-stream"}))
-        if not isinstance(result, Delivered):
-            raise NotSent(result)
-
     def _poster(self, url: str) -> Poster:
         return Poster(
             url,

@@ -21,7 +21,6 @@ class FakeSlack:
 
     posts: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
     troubles: dict[str, list[Answered]] = field(default_factory=dict)
     after_post: list[Callable[[], object]] = field(default_factory=list)
     port: int = 0
@@ -74,13 +73,6 @@ class FakeSlack:
         found = [each for each in self.posts if asked["ts"] in (each["ts"], each.get("thread_ts"))]
         return {"ok": True, "messages": found, "response_metadata": {"next_cursor": ""}}
 
-    def _files_getUploadURLExternal(self, asked: dict[str, Any]) -> dict[str, Any]:
-        name = f"F{len(self.files):08d}"
-        return {"ok": True, "file_id": name, "upload_url": f"http://127.0.0.1:{self.port}/upload/{name}"}
-
-    def _files_completeUploadExternal(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"ok": True, "files": asked["files"]}
-
 
 @contextmanager
 def slack_server() -> Iterator[FakeSlack]:
@@ -89,17 +81,13 @@ def slack_server() -> Iterator[FakeSlack]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.path.startswith("/upload/"):
-                fake.files[self.path.removeprefix("/upload/")] = body
-                status, headers, said = 200, dict[str, str](), dict[str, Any]()
-            else:
-                as_json = self.headers["Content-Type"].startswith("application/json")
-                asked = json.loads(body) if as_json else dict(parse_qsl(body.decode()))
-                method = self.path.removeprefix("/api/")
-                with fake.lock:
-                    status, headers, said = fake.answer(method, asked, self.headers.get("Authorization", ""))
-                if method == "chat.postMessage" and fake.after_post:
-                    fake.after_post.pop(0)()
+            as_json = self.headers["Content-Type"].startswith("application/json")
+            asked = json.loads(body) if as_json else dict(parse_qsl(body.decode()))
+            method = self.path.removeprefix("/api/")
+            with fake.lock:
+                status, headers, said = fake.answer(method, asked, self.headers.get("Authorization", ""))
+            if method == "chat.postMessage" and fake.after_post:
+                fake.after_post.pop(0)()
             data = json.dumps(said).encode()
             with suppress(OSError):
                 self.send_response(status)

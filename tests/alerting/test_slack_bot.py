@@ -156,6 +156,19 @@ def test_alerts_of_a_group_join_its_thread_while_another_is_open_and_begin_a_new
     assert len(slack.replies(slack.roots[0])) == 3
 
 
+def test_what_waited_and_goes_out_at_once_comes_to_the_right_threads(
+    slack: FakeSlack, tell: Tell, make_alert: Any
+) -> None:
+    end = {"at": NOW + MINUTE, "notice": Notice.RESOLVE, "open": False, "state": State.RESOLVED}
+    one, two = make_alert(at=NOW), make_alert(at=NOW, rule="Errors")
+
+    tell(one, make_alert(**end), make_alert(rule="From before", **end), two, make_alert(rule="Errors", **end))
+
+    assert [(header(each), len(slack.replies(each))) for each in slack.roots] == [
+        ("RESOLVED: High refusal rate", 1), ("RESOLVED: From before", 0), ("RESOLVED: Errors", 1),
+    ]  # fmt: skip
+
+
 def test_what_slack_has_is_not_said_again_though_it_was_never_noted(
     store: Store, slack: FakeSlack, tell: Tell, make_alert: Any
 ) -> None:

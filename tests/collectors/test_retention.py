@@ -57,6 +57,20 @@ def test_only_what_differs_is_changed_and_said(kept: Store) -> None:
     assert (change.after, ttl(kept, "otel_logs")) == ("", "")
 
 
+def test_on_a_cluster_what_every_node_has_as_a_whole_expires_under_its_own_name(
+    kept: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(kept, "execute", lambda sql, params=None: said.append(sql))
+
+    retain(kept, Retention(), "prod")  # of the others there is no _local table here
+
+    assert [each.partition(" MODIFY TTL ")[0] for each in said] == [
+        "ALTER TABLE alert_lease ON CLUSTER 'prod'", "ALTER TABLE slack_messages ON CLUSTER 'prod'",
+    ]  # fmt: skip
+    monkeypatch.undo()
+
+
 def test_rows_count_from_when_they_were_stored_so_that_a_replay_of_years_ago_stays(kept: Store) -> None:
     retain(kept, Retention())
     rows = [{"Timestamp": LONG_AGO + timedelta(days=at), "ServiceName": "replay"} for at in range(3)]
