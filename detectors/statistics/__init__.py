@@ -5,6 +5,7 @@ Each compares a reference with a current window and returns a ``Result``, all of
 """
 
 from tidegauge.detectors.statistics.bins import CategoryBins, NumericBins
+from tidegauge.detectors.statistics.c2st import c2st
 from tidegauge.detectors.statistics.chi_squared import chi_squared
 from tidegauge.detectors.statistics.fdr import benjamini_hochberg, e_benjamini_hochberg
 from tidegauge.detectors.statistics.hellinger import hellinger
@@ -16,17 +17,21 @@ from tidegauge.detectors.statistics.missing import missing_share, non_finite_sha
 from tidegauge.detectors.statistics.mmd import mmd
 from tidegauge.detectors.statistics.new_categories import new_categories
 from tidegauge.detectors.statistics.psi import psi
+from tidegauge.detectors.statistics.random_features import Buckets, FeatureMap, random_features
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined
 from tidegauge.detectors.statistics.volume import volume
 from tidegauge.detectors.statistics.wasserstein import wasserstein
 
 __all__ = [
+    "Buckets",
     "CategoryBins",
+    "FeatureMap",
     "NumericBins",
     "Outcome",
     "Result",
     "Undetermined",
     "benjamini_hochberg",
+    "c2st",
     "chi_squared",
     "e_benjamini_hochberg",
     "hellinger",
@@ -39,6 +44,7 @@ __all__ = [
     "new_categories",
     "non_finite_share",
     "psi",
+    "random_features",
     "volume",
     "wasserstein",
 ]

@@ -15,6 +15,7 @@ import pytest
 
 from tidegauge.detectors import statistics
 from tidegauge.detectors.statistics.arrays import FloatArray, IntArray, Matrix
+from tidegauge.detectors.statistics.random_features import Buckets
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined
 
 NAN, INF = float("nan"), float("inf")
@@ -83,6 +84,12 @@ def matrix(values: list[Any]) -> Any:
     return np.repeat(np.asarray(values, dtype=np.float64)[:, None], 4, axis=1)
 
 
+def buckets(values: list[Any]) -> Buckets:
+    """Each value as the four sums of a bucket, of one to three rows."""
+    sums = matrix(values)
+    return Buckets("made-up", np.arange(len(sums), dtype=np.int64) % 3 + 1, sums)
+
+
 def statistics_found() -> dict[str, Callable[..., Outcome]]:
     """Public functions of the folder that return an Outcome, whoever wrote them."""
     found: dict[str, Callable[..., Outcome]] = {}
@@ -101,6 +108,8 @@ def inputs_for(function: Callable[..., Outcome]) -> dict[str, tuple[Any, ...]]:
         return {f"{a} / {b}": (x, y) for a, x in SAMPLES.items() for b, y in SAMPLES.items()}
     if hints[:2] == [Matrix, Matrix]:
         return {f"{a} / {b}": (matrix(x), matrix(y)) for a, x in SAMPLES.items() for b, y in SAMPLES.items()}
+    if hints[:2] == [Buckets, Buckets]:
+        return {f"{a} / {b}": (buckets(x), buckets(y)) for a, x in SAMPLES.items() for b, y in SAMPLES.items()}
     if hints[:2] == [IntArray, IntArray]:
         table = {name: np.array(counts, dtype=np.int64) for name, counts in COUNTS.items()}
         return {f"{a} / {b}": (x, y) for a, x in table.items() for b, y in table.items()}
