@@ -18,7 +18,8 @@ from tidegauge.store import Store
 Drifting: TypeAlias = Mapping[tuple[str, str, Slice], datetime]
 PENDING = "labels pending"
 LAST = """SELECT max(window_end) AS last, count() AS n FROM findings
-WHERE subject = {subject:String} AND detector = {detector:String}"""
+WHERE subject = {subject:String} AND detector = {detector:String}
+AND ({feature:String} = '' OR feature = {feature:String})"""
 DRIFTING = """SELECT feature, detector, dimension, slice, argMax(since, evaluated_at) AS start FROM findings
 WHERE subject = {subject:String} AND window_end = {end:DateTime64(6, 'UTC')}
 GROUP BY feature, detector, dimension, slice HAVING argMax(verdict, evaluated_at) = 'drift'"""
@@ -36,9 +37,9 @@ class Ledger:
         self._store = store
         self._latest: dict[tuple[str, str], tuple[datetime, Drifting]] = {}
 
-    def last(self, subject: str, detector: str) -> datetime | None:
-        """The end of the last window that ``detector`` looked at, or None."""
-        found = self._store.rows(LAST, {"subject": subject, "detector": detector})[0]
+    def last(self, subject: str, detector: str, feature: str = "") -> datetime | None:
+        """The end of the last window that ``detector`` looked at, of ``feature`` or of any; or None."""
+        found = self._store.rows(LAST, {"subject": subject, "detector": detector, "feature": feature})[0]
         return found["last"] if found["n"] else None
 
     def drifting(self, subject: str, end: datetime) -> Drifting:

@@ -25,13 +25,20 @@ class DetectorLoop:
         store: The database, migrated.
         settings: What to watch, and how.
         embedder: Turns input texts into vectors; without one the drift of texts is undetermined, and says so.
+        mask: Takes out of texts what a finding must not show; rows may have come into ClickHouse past the receiver.
     """
 
-    def __init__(self, store: Store, settings: Detectors, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Detectors,
+        embedder: Embedder | None = None,
+        mask: Callable[[str], str] = str,
+    ) -> None:
         self._models = ModelRound(store, settings)
         self._sequential = SequentialRound(store, settings)
         self._performance = PerformanceRound(store, settings)
-        self._services = ServiceRound(store, settings, embedder)
+        self._services = ServiceRound(store, settings, embedder, mask)
 
     def run(self, now: datetime) -> list[Finding]:
         """All findings of what was due at ``now``, as stored. The same ``now`` again finds nothing due.

@@ -54,7 +54,7 @@ LEAST_WINDOWS, MOST_WINDOWS = 4, 60
 LEAST_ROWS = 50
 """Of a part of the traffic in one window of the reference; smaller ones are left out."""
 HOUR_S, DAY_S = 3600, 86_400
-QUADRATIC = frozenset({"psi", "kl"})
+QUADRATIC = frozenset({"psi", "kl", "mmd", "random_features"})
 NONE_IS_ZERO = {"missing": 0.0, "non_finite": 0.0, "new_categories": 0.0}
 """Of these no answer means that there was nothing to count."""
 ENDS = dict.fromkeys(("ks", "error_rate", *NONE_IS_ZERO), 1.0)

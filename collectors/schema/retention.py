@@ -18,7 +18,7 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "spans": ("otel_traces", "otel_traces_trace_id_ts"),
         "logs": ("otel_logs",),
         "metrics": tuple(f"otel_metrics_{each}" for each in _METRICS),
-        "embeddings": ("embeddings",),
+        "embeddings": ("embeddings", "text_sums"),
         "predictions": ("predictions",),
         "truth": ("labels", "feedback", "outcomes"),
         "scores": ("scores", "judge_samples", "review_queue"),
@@ -54,6 +54,7 @@ FOR_EVER = frozenset(
         "loaded_frames",
         "silences",
         "sketch_binnings",
+        "text_feature_maps",
         "alert_responses",
         "hook_events",
     }

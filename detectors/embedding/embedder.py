@@ -28,10 +28,12 @@ class Embedder(Protocol):
 def load_embedder(settings: Detectors) -> Embedder | None:
     """The embedder that the configuration asks for; None where it is off, or ``auto`` and nothing is installed.
 
+    Its model is loaded with the first texts.
+
     Raises:
         MissingExtra: ``sentence-transformers`` was asked for by name and is not installed.
-        ConfigError: the named model cannot be loaded.
+        ConfigError: there is no model of that name.
     """
     if settings.embedder == "off" or (settings.embedder == "auto" and not installed(settings.embedding_model)):
         return None
-    return SentenceTransformers.load(settings.embedding_model)
+    return SentenceTransformers(settings.embedding_model)

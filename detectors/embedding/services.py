@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from math import ceil
 
-import numpy as np
-
-from tidegauge.config import Detectors, Watch
+from tidegauge.config import Detectors, Reference, Watch
 from tidegauge.detectors.embedding.corpus import Corpus, Texts
 from tidegauge.detectors.embedding.embedder import Embedder
-from tidegauge.detectors.embedding.witness import explain
+from tidegauge.detectors.embedding.often import DETECTOR, Often, untested
+from tidegauge.detectors.embedding.rows import LEAST_TEXTS, Pair, compare, shown
+from tidegauge.detectors.embedding.stretches import Datum, locate, own_windows
 from tidegauge.detectors.finding import Claim, Context, Finding, Verdict
-from tidegauge.detectors.ledger import Ledger
-from tidegauge.detectors.references import reference_window
+from tidegauge.detectors.freezing import Freezes
+from tidegauge.detectors.ledger import Drifting, Ledger
 from tidegauge.detectors.schedule import before_first, watch_of, windows
-from tidegauge.detectors.statistics import Undetermined, mmd
-from tidegauge.detectors.traffic import Index
-from tidegauge.detectors.verdicts import Hypothesis, judge
-from tidegauge.model import ALL, Slice, Window
+from tidegauge.detectors.statistics import Undetermined
+from tidegauge.incidents import Incidents
+from tidegauge.model import ALL, Window
 from tidegauge.store import Store
 
-LEAST_TEXTS = 50
-MOST_PERMUTATIONS = 1999
+INPUT, WEEKLY = "input", "input_weekly"
+WEEK_H = 168
 MISSING = "no embedder is installed: pip install 'tidegauge[embeddings]', or set detectors.embedder to off"
 SILENT = "none of the {calls} calls recorded its input: turn capture_content on, or set detectors.embedder to off"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One way in which a service's texts are looked at; ``feature`` is its name in findings, ``most`` texts a side."""
+
+    feature: str
+    watch: Watch
+    most: int
+    often: bool = False
+
+    @property
+    def detector(self) -> str:
+        """Whose findings say which window was the last."""
+        return DETECTOR if self.often else "mmd"
 
 
 class ServiceRound:
     """Evaluates every closed window of every watched LLM service once."""
 
-    def __init__(self, store: Store, settings: Detectors, embedder: Embedder | None) -> None:
+    def __init__(
+        self, store: Store, settings: Detectors, embedder: Embedder | None, mask: Callable[[str], str] = str
+    ) -> None:
         self._settings = settings
         self._embedder = embedder
-        self._corpus = Corpus(store, embedder, settings.max_texts)
+        self._corpus = Corpus(store, embedder, mask)
         self._ledger = Ledger(store)
+        self._freezes = Freezes(store)
+        self._incidents = Incidents(settings.incidents, settings.incident_files)
+        self._often = Often(store, self._corpus, embedder, settings.max_texts) if embedder else None
 
     def subjects(self, now: datetime) -> list[str]:
         """Every service that has a watch; none where embedding is off."""
@@ -50,86 +67,78 @@ class ServiceRound:
     def run(self, service: str, now: datetime) -> Iterator[Finding]:
         """Evaluate what is due of one service; each window is stored before the next begins."""
         watch = watch_of(service, self._settings.services)
-        after = self._after(service, watch, now) if watch else None
-        if not watch or after is None:
+        if not watch:
             return
-        due = windows(watch, after, now, self._settings.lag_s)
-        for window in islice(due, self._settings.windows_per_run):
-            yield from self._evaluate(service, watch, window, now)
+        self._freezes.refresh(service, watch, now)
+        for check in self._checks(watch):
+            after = self._after(service, check, now)
+            due = windows(check.watch, after, now, self._settings.lag_s) if after else iter(())
+            for window in islice(due, self._settings.windows_per_run):
+                yield from self._evaluate(service, check, window, now)
 
-    def _after(self, service: str, watch: Watch, now: datetime) -> datetime | None:
-        last = self._ledger.last(service, "mmd")
+    def _checks(self, watch: Watch) -> Iterator[Check]:
+        """What the watch asks for, and a week against the week before."""
+        yield Check(INPUT, watch, self._settings.max_texts, self._often is not None and self._often.wanted(watch))
+        if self._settings.weekly_texts:
+            before = Reference(kind="trailing", days=7, gap_days=0, freeze_days=watch.reference.freeze_days)
+            times = {"window_hours": WEEK_H, "step_hours": WEEK_H, "reference": before, "floor_from_reference": False}
+            yield Check(WEEKLY, watch.model_copy(update=times), self._settings.weekly_texts)
+
+    def _after(self, service: str, check: Check, now: datetime) -> datetime | None:
+        last = self._ledger.last(service, check.detector, check.feature)
         first = None if last else self._corpus.first(service, now)
-        return last or (before_first(watch, first) if first else None)
+        return last or (before_first(check.watch, first) if first else None)
 
-    def _evaluate(self, service: str, watch: Watch, window: Window, now: datetime) -> list[Finding]:
-        span = reference_window(watch.reference, window)
-        claims = self._claims(service, watch, window, span)
-        ends = (span.start, span.end) if span else (window.start, window.start)
-        since = self._ledger.before(service, "texts", window, watch.step_hours)
-        context = Context(service, window, watch.reference.kind, *ends, now, since)
-        return self._ledger.record(context, claims, "texts")
+    def _evaluate(self, service: str, check: Check, window: Window, now: datetime) -> list[Finding]:
+        freeze, incidents = self._freezes.of(service, window), self._incidents.of(service)
+        datum = locate(check.watch.reference, window, freeze, incidents)
+        phase = "texts" if check.feature == INPUT else "texts-weekly"
+        since = self._ledger.before(service, phase, window, check.watch.step_hours)
+        claims = self._claims(service, check, window, datum, now)
+        if check.often:
+            claims = [self._explained(each, service, check, window, datum, since) for each in claims]
+        context = Context(service, window, datum.kind, datum.start, datum.end, now, since, datum.note)
+        return self._ledger.record(context, claims, phase)
 
-    def _claims(self, service: str, watch: Watch, window: Window, span: Window | None) -> list[Claim]:
-        calls, texts = self._corpus.counts(service, window)
-        reason = self._reason(calls, texts, window, span)
-        if reason:
-            return [_unknown(reason, 0, texts)]
-        reference = self._corpus.read(service, span, watch.slices)
-        if len(reference.sample) < LEAST_TEXTS:
-            return [
-                _unknown(
-                    f"{len(reference.sample)} texts in the reference are too few: {LEAST_TEXTS} are needed",
-                    len(reference.sample),
-                    texts,
-                )
-            ]
-        current = self._corpus.read(service, window, watch.slices)
-        return _judged(reference, current, watch, self._settings.permutations)
+    def _claims(self, service: str, check: Check, window: Window, datum: Datum, now: datetime) -> list[Claim]:
+        if self._embedder is None or datum.reason:
+            return [_unknown(check, datum.reason or MISSING, 0, 0)]
+        if check.often and self._often:
+            return self._often.compare(service, check.watch, datum.spans or (), window, now)
+        return self._by_rows(service, check, window, datum)
 
-    def _reason(self, calls: int, texts: int, window: Window, span: Window | None) -> str:
-        if self._embedder is None:
-            return MISSING
-        if span and span.end > window.start:
-            return "the window lies in or before the fixed reference"
-        if not texts:
-            return SILENT.format(calls=calls) if calls else "no calls in the window"
-        return f"{texts} texts in the window are too few: {LEAST_TEXTS} are needed" if texts < LEAST_TEXTS else ""
+    def _by_rows(self, service: str, check: Check, window: Window, datum: Datum) -> list[Claim]:
+        calls, texts = self._corpus.counts(service, [window])
+        if texts < LEAST_TEXTS:
+            silent = SILENT.format(calls=calls) if calls else "no calls in the window"
+            few = f"{texts} texts in the window are too few: {LEAST_TEXTS} are needed"
+            return [_unknown(check, few if texts else silent, 0, texts)]
+        reference = self._corpus.read(service, datum.spans, check.watch.slices, check.most)
+        if (found := len(reference.sample)) < LEAST_TEXTS:
+            reason = f"{found} texts in the reference are too few: {LEAST_TEXTS} are needed"
+            return [_unknown(check, reason, found, texts)]
+        current = self._corpus.read(service, [window], check.watch.slices, check.most)
+        own = partial(self._own, service, check, own_windows(datum.spans or (), window))
+        return compare(Pair(check.feature, reference, current, own, texts), check.watch, self._settings.permutations)
 
+    def _own(self, service: str, check: Check, own: Sequence[Window]) -> list[Texts]:
+        return [self._corpus.read(service, [each], check.watch.slices, check.most) for each in own]
 
-def _judged(reference: Texts, current: Texts, watch: Watch, permutations: int) -> list[Claim]:
-    """One hypothesis for all texts, and one for each slice that has enough of them on both sides."""
-    parts = [ALL, *_parts(reference, current, watch.max_slices)]
-    enough = ceil(2 * len(parts) / watch.false_discovery_rate)
-    wanted = min(MOST_PERMUTATIONS, max(permutations, enough))
-    hypotheses = [_hypothesis(part, reference, current, wanted) for part in parts]
-    note = f"{len(current.sample)} of {current.texts} texts, by hash" if len(current.sample) < current.texts else ""
-    return [replace(claim, reason=note) for claim in judge(hypotheses, watch.false_discovery_rate)]
-
-
-def _parts(reference: Texts, current: Texts, most: int) -> Iterator[Slice]:
-    for dimension, column in current.dimensions.items():
-        before = reference.dimensions[dimension].rows_by_name
-        for name, rows in islice(column.rows_by_name.items(), most):
-            whole = len(rows) == len(current.sample) and len(before.get(name, ())) == len(reference.sample)
-            if not whole and min(len(rows), len(before.get(name, ()))) >= LEAST_TEXTS:
-                yield Slice(dimension, name)
+    def _explained(
+        self, claim: Claim, service: str, check: Check, window: Window, datum: Datum, since: Drifting
+    ) -> Claim:
+        """What the first window of a run of drift is about; the texts are embedded for that once more."""
+        begins = (claim.feature, claim.detector, claim.part) not in since
+        if claim.verdict is not Verdict.DRIFT or claim.part != ALL or not begins:
+            return claim
+        sides = [self._corpus.read(service, spans, (), check.most) for spans in (datum.spans, [window])]
+        if min(len(each.sample) for each in sides) < LEAST_TEXTS:
+            return claim
+        return shown(claim, sides[0], sides[1], check.watch.false_discovery_rate)
 
 
-def _hypothesis(part: Slice, reference: Texts, current: Texts, permutations: int) -> Hypothesis:
-    at, here = _rows(reference, part), _rows(current, part)
-    before, now = reference.vectors[at], current.vectors[here]
-    rng = np.random.default_rng(zlib.crc32(str(part).encode(errors="surrogatepass")))
-    outcome = mmd(before, now, permutations=permutations, rng=rng)
-    texts = [reference.sample[row] for row in at], [current.sample[row] for row in here]
-    return Hypothesis("input", part, "mmd", outcome, evidence=partial(explain, before, now, *texts))
-
-
-def _rows(texts: Texts, part: Slice) -> Index:
-    if part == ALL:
-        return np.arange(len(texts.sample))
-    return texts.dimensions[part.dimension].rows_by_name[part.value]
-
-
-def _unknown(reason: str, reference: int, current: int) -> Claim:
-    return Claim("input", "mmd", ALL, Verdict.UNDETERMINED, Undetermined("mmd", reason, reference, current))
+def _unknown(check: Check, reason: str, reference: int, current: int) -> Claim:
+    if check.often:
+        return untested(reason, reference, current)
+    outcome = Undetermined("mmd", reason, reference, current)
+    return Claim(check.feature, "mmd", ALL, Verdict.UNDETERMINED, outcome)

@@ -17,7 +17,7 @@ from tidegauge.detectors.statistics.mmd import median_distance
 EXAMPLES, TERMS, SHOWN = 5, 8, 300
 CANDIDATES, ALIKE = 200, 0.8
 WORD = re.compile(r"[^\W\d_]{3,}", re.UNICODE)
-LEAST_TEXTS = 3
+LEAST_TEXTS, LONGEST = 3, 40
 LEAST_Z = 2.0
 
 
@@ -46,7 +46,7 @@ def examples(reference: NDArray[np.float32], current: NDArray[np.float32], texts
     """The current texts with the highest witness, cut to 300 characters; of those that say the same, one."""
     chosen: list[int] = []
     for at in np.argsort(-witness(reference, current), kind="stable")[:CANDIDATES].tolist():
-        if not chosen or _cosine(current[chosen], current[at]) < ALIKE:
+        if not chosen or cosine(current[chosen], current[at]) < ALIKE:
             chosen.append(at)
     return [texts[at][:SHOWN] for at in chosen[:EXAMPLES]]
 
@@ -59,7 +59,7 @@ def grown_terms(before: Sequence[str], now: Sequence[str]) -> list[dict[str, obj
     >>> [term["term"] for term in grown_terms(["my order"] * 9, ["my refund please"] * 9)]
     ['please', 'refund']
     """
-    old, new = (Counter(word for text in texts for word in _words(text)) for texts in (before, now))
+    old, new = (Counter(word for text in texts for word in words(text)) for texts in (before, now))
     n, m = len(before), len(now)
     scored = {word: _z(old[word], n, count, m) for word, count in new.items() if count >= LEAST_TEXTS}
     ranked = sorted((word for word in scored if scored[word] >= LEAST_Z), key=lambda word: (-scored[word], word))
@@ -69,14 +69,15 @@ def grown_terms(before: Sequence[str], now: Sequence[str]) -> list[dict[str, obj
     ]
 
 
-def _cosine(rows: NDArray[np.float32], row: NDArray[np.float32]) -> float:
+def cosine(rows: NDArray[np.float32], row: NDArray[np.float32]) -> float:
     """The largest cosine of ``row`` with one of ``rows``."""
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(row)
     return float(np.max(rows @ row / np.maximum(lengths, 1e-12)))
 
 
-def _words(text: str) -> set[str]:
-    return set(WORD.findall(text.lower()))
+def words(text: str) -> set[str]:
+    """The different words of a text, in small letters; a word has 3 to 40 letters and no digit."""
+    return {word for word in WORD.findall(text.lower()) if len(word) <= LONGEST}
 
 
 def _z(old: int, n: int, new: int, m: int) -> float:

@@ -221,11 +221,12 @@ class Service:
         return Reconciler(self._database, self.settings.reconcile, self.settings.kafka, direct).run
 
     def _detectors(self) -> Round:
+        from tidegauge.collectors.masking import Masker
         from tidegauge.detectors.embedding import load_embedder
         from tidegauge.detectors.runner import DetectorLoop
 
-        settings = self.settings.detectors
-        return DetectorLoop(self._database, settings, load_embedder(settings)).run
+        settings, mask = self.settings.detectors, Masker(self.settings.masking).mask_text
+        return DetectorLoop(self._database, settings, load_embedder(settings), mask).run
 
     def _judges(self) -> Round:
         from tidegauge.collectors.masking import Masker

@@ -115,7 +115,7 @@ class Retention(Section):
     logs_hot_days: Days = 7
     metrics_days: Days = Field(30, description="otel_metrics_*")
     metrics_hot_days: Days = 7
-    embeddings_days: Days = Field(90, description="embeddings")
+    embeddings_days: Days = Field(90, description="embeddings, and text_sums")
     embeddings_hot_days: Days = 0
     predictions_days: Days = Field(400, description="predictions")
     predictions_hot_days: Days = 30
@@ -397,11 +397,11 @@ class Watch(Section):
     rollups: Literal["auto", "always", "off"] = Field(
         "auto",
         description="compare counts in 256 cells a feature: auto, where there are more rows than detectors.max_rows; "
-        "off: such by a sample",
+        "off: such by a sample. Of texts: sums of random features instead of vectors; auto: with steps below an hour",
     )
     false_discovery_rate: float = Field(0.05, gt=0, lt=1, description="expected share of false findings per evaluation")
     floor_from_reference: bool = Field(
-        True, description="drift must exceed what the reference's own windows differ by; not for texts"
+        True, description="drift must exceed what the reference's own windows differ by"
     )
     performance: Performance = Performance()
 
@@ -410,6 +410,9 @@ class Watch(Section):
         if unknown := set(self.reference.context) - {*self.slices, "version"}:
             raise ValueError(f"reference.context names {', '.join(sorted(unknown))}, which slices does not list")
         return self
+
+
+LEAST_WEEKLY_TEXTS = 500
 
 
 class Detectors(Section):
@@ -438,13 +441,20 @@ class Detectors(Section):
     )
     embedding_model: str = Field("", description="a sentence-transformers model; empty: all-MiniLM-L6-v2 as packaged")
     max_texts: int = Field(1000, gt=1, description="texts embedded per window, sampled by hash")
+    weekly_texts: int = Field(
+        1000, ge=0, le=2000, description="sampled of each week, and compared with the week before; 500 or more, 0: off"
+    )
     permutations: int = Field(199, gt=18)
 
     @model_validator(mode="after")
     def _texts_have_a_stretch(self) -> Self:
         for each in self.services:
-            if each.reference.kind in ("season", "previous_version"):
-                raise ValueError(f"services: the texts of {each.name} need a trailing, fixed or training reference")
+            if each.reference.kind == "previous_version":
+                raise ValueError(f"services: the texts of {each.name} need another reference than previous_version")
+            if each.rollups == "always" and each.reference.kind == "training":
+                raise ValueError(f"services: {each.name}: training rows are not summed, so rollups cannot be 'always'")
+        if 0 < self.weekly_texts < LEAST_WEEKLY_TEXTS:
+            raise ValueError(f"weekly_texts must be 0 or at least {LEAST_WEEKLY_TEXTS}, got {self.weekly_texts}")
         return self
 
 
