@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+from tidegauge.dashboards.page.texts import texts
 from tidegauge.store import Rows, Store
 
 ONE = "SELECT * FROM findings WHERE finding_id = {id:String} ORDER BY evaluated_at DESC LIMIT 1"
@@ -27,9 +28,10 @@ WHERE timestamp > {since:DateTime64(6)} - INTERVAL 7 DAY AND timestamp <= {windo
 
 
 def finding(store: Store, finding_id: str) -> dict[str, Any] | None:
-    """The finding with this id, its evidence as ``bins``; None when there is none."""
+    """The finding with this id, its evidence as ``bins`` and ``texts``; None when there is none."""
     rows = store.rows(ONE, {"id": finding_id})
-    return rows[0] | {"bins": bins(rows[0]["evidence"])} if rows else None
+    evidence = rows[0]["evidence"] if rows else ""
+    return rows[0] | {"bins": bins(evidence), "texts": texts(evidence)} if rows else None
 
 
 def bins(evidence: str) -> dict[str, list[Any]] | None:

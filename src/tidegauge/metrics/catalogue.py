@@ -34,7 +34,8 @@ _TOP_FINDINGS = """arrayStringConcat(arrayMap(t -> t.2, arraySlice(arrayReverseS
   (ifNull(latest.2 / nullIf(latest.3, 0), 0),
    concat(feature, ' by ', detector, if(dimension = '', '', concat(' where ', dimension, ' = ', slice)),
      if(isNull(latest.2), '', concat(': effect ', toString(round(latest.2, 3)))),
-     if(isNull(latest.5), '', concat(', since ', formatDateTime(assumeNotNull(latest.5), '%F %R'))))),
+     if(isNull(latest.5), '', concat(', since ', formatDateTime(assumeNotNull(latest.5), '%F %R'))),
+     if(latest.6 = '', '', concat(', ', latest.6)))),
   latest.1 = 'drift')), 1, 5)), '; ')"""
 
 

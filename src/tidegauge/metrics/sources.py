@@ -66,7 +66,8 @@ SCHEMA_CHANGES = Source(
     "first_seen",
     {name: name for name in ("model", "version", "feature", "change")},
 )
-_LATEST = "argMax((verdict, effect, effect_floor, p_adjusted, since), (window_end, evaluated_at)) AS latest"
+_TOPICS = "extract(reason, '(?:grew|shrank): .*[0-9] %[)]')"
+_LATEST = f"argMax((verdict, effect, effect_floor, p_adjusted, since, {_TOPICS}), (window_end, evaluated_at)) AS latest"
 _TEST = ("subject", "feature", "detector", "dimension", "slice", "reference")
 FINDINGS = Source(
     "findings",
