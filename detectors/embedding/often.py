@@ -20,7 +20,7 @@ from tidegauge.detectors.spans import joined
 from tidegauge.detectors.spread import Spread
 from tidegauge.detectors.statistics import Buckets, FeatureMap, Result, Undetermined, random_features
 from tidegauge.detectors.statistics.mmd import median_distance
-from tidegauge.detectors.statistics.random_features import LEAST_BUCKETS
+from tidegauge.detectors.statistics.random_features import LEAST_BUCKETS, effect_between
 from tidegauge.detectors.verdicts import Hypothesis, judge
 from tidegauge.model import ALL, Slice, Window
 from tidegauge.store import Store
@@ -164,7 +164,6 @@ def _spread(found: Summed, part: Slice, own: Sequence[Window], length_s: int) ->
     for at, each in enumerate(own):
         others = [other for number, other in enumerate(own) if number != at]
         sides = found.within(part, others, length_s), found.within(part, [each], length_s)
-        outcome = random_features(*sides, permutations=1, rng=np.random.default_rng(0))
-        if isinstance(outcome, Result):
-            effects.append(outcome.effect)
+        if (effect := effect_between(*sides)) is not None:
+            effects.append(effect)
     return Spread.of(DETECTOR, effects)

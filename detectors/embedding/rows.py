@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from tidegauge.model import ALL, Slice
 
 LEAST_TEXTS = 50
 MOST_PERMUTATIONS = 1999
+BARS, REST = 7, ["(other topics)"]
 
 
 @dataclass(frozen=True)
@@ -178,10 +180,18 @@ def _shown(claim: Claim, topics: Mapping[Slice, list[Topic]]) -> Claim:
         return claim
     evidence = json.loads(claim.evidence or "{}")
     if claim.detector == "topics":
-        shares = {side: [round(getattr(each, side), 4) for each in found] for side in ("reference", "current")}
-        evidence |= {"labels": [each.name for each in found]} | shares
+        evidence |= _bars(found)
     evidence["topics"] = [each.as_json() for each in found if each.change]
     return replace(claim, evidence=json.dumps(evidence, ensure_ascii=False))
+
+
+def _bars(topics: Sequence[Topic]) -> dict[str, list[Any]]:
+    """The shares of the topics that changed most surely, and of the others together, for a chart."""
+    bars: dict[str, list[Any]] = {"labels": [", ".join(each.terms[:2]) or each.name for each in topics[:BARS]] + REST}
+    for side in ("reference", "current"):
+        shares = [getattr(each, side) for each in topics]
+        bars[side] = [round(each, 4) for each in [*shares[:BARS], sum(shares[BARS:])]]
+    return bars
 
 
 def _rng(part: Slice) -> np.random.Generator:

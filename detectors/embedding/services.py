@@ -56,6 +56,7 @@ class ServiceRound:
         self._ledger = Ledger(store)
         self._freezes = Freezes(store)
         self._incidents = Incidents(settings.incidents, settings.incident_files)
+        self._first: dict[str, datetime] = {}
         self._often = Often(store, self._corpus, embedder, settings.max_texts) if embedder else None
 
     def subjects(self, now: datetime) -> list[str]:
@@ -86,8 +87,9 @@ class ServiceRound:
 
     def _after(self, service: str, check: Check, now: datetime) -> datetime | None:
         last = self._ledger.last(service, check.detector, check.feature)
-        first = None if last else self._corpus.first(service, now)
-        return last or (before_first(check.watch, first) if first else None)
+        if not last and service not in self._first and (first := self._corpus.first(service, now)):
+            self._first[service] = first
+        return last or (before_first(check.watch, self._first[service]) if service in self._first else None)
 
     def _evaluate(self, service: str, check: Check, window: Window, now: datetime) -> list[Finding]:
         freeze, incidents = self._freezes.of(service, window), self._incidents.of(service)

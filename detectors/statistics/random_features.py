@@ -163,6 +163,30 @@ def random_features(
     return settled(Result("random_features", float(values[0]), p_value, effect, floor, n, m, *dropped, note))
 
 
+def effect_between(reference: Buckets, current: Buckets) -> float | None:
+    """The ``effect`` that ``random_features`` would give, in time that grows with the number of buckets alone.
+
+    None where it would be undetermined.
+
+    >>> at = FeatureMap("demo", 1, 1.0).buckets(np.arange(64.0)[:, None] % 4, np.arange(64) % 16, 16)
+    >>> effect_between(at, at)
+    0.0
+    """
+    left, right = reference.whole, current.whole
+    if _reason(left, right):
+        return None
+    within, other = (_within(each) for each in (left, right))
+    across = float(left.sums.sum(axis=0) @ right.sums.sum(axis=0)) / float(left.rows.sum() * right.rows.sum())
+    return max(0.0, (within + other - 2 * across) / within) if within > 0 else None
+
+
+def _within(side: Buckets) -> float:
+    """Mean kernel between rows of different buckets."""
+    whole, rows = side.sums.sum(axis=0), side.rows.astype(np.float64)
+    own = float(np.einsum("ij,ij->", side.sums, side.sums))
+    return (float(whole @ whole) - own) / float(rows.sum() ** 2 - np.square(rows).sum())
+
+
 def _reason(left: Buckets, right: Buckets) -> str:
     if left.features != right.features:
         return (
@@ -188,16 +212,21 @@ def _estimates(sums: FloatArray, rows: FloatArray, labels: FloatArray) -> tuple[
     All are quadratic forms of the Gram matrix of the buckets' sums.
     """
     gram = sums @ sums.T
-    sides = [_side(gram, rows, part) for part in (labels, 1 - labels)]
-    (within, spread, total), (other, other_spread, other_total) = sides
-    across = ((labels @ gram) * (1 - labels)).sum(axis=1) / (total * other_total)
+    reached = labels @ gram
+    within, spread, total = _side(gram, rows, labels, reached)
+    other, other_spread, other_total = _side(gram, rows, 1 - labels, gram.sum(axis=0) - reached)
+    across = (reached * (1 - labels)).sum(axis=1) / (total * other_total)
     return within + other - 2 * across, spread + other_spread, float(within[0])
 
 
-def _side(gram: FloatArray, rows: FloatArray, part: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of one side: mean kernel between different buckets, variance of the mean between buckets, and rows."""
+def _side(
+    gram: FloatArray, rows: FloatArray, part: FloatArray, reached: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of one side: mean kernel between different buckets, variance of the mean between buckets, and rows.
+
+    ``reached`` is the product of ``part`` and the Gram matrix.
+    """
     total, squares, own = part @ rows, part @ (rows * rows), part @ np.diag(gram)
-    reached = part @ gram
     pairs = (reached * part).sum(axis=1)
     weighted = (reached * (part * rows)).sum(axis=1)
     residual = own - 2 * weighted / total + pairs * squares / (total * total)

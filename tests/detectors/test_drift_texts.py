@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from drift_stream import day, one
 from genai_calls import insert_calls
 from numpy.typing import NDArray
 
-from tidegauge.config import Detectors, Reference, Watch
+from tidegauge.config import Detectors, Incident, Reference, Watch
 from tidegauge.detectors.embedding import load_embedder
 from tidegauge.detectors.embedding.witness import grown_terms
 from tidegauge.detectors.finding import Finding
@@ -25,6 +28,14 @@ from tidegauge.store import Store
 ORDERS = ("where", "order", "parcel", "delivery", "track", "status", "late", "arrive", "shop", "today")
 REFUNDS = ("refund", "money", "cancel", "charged", "twice", "bank", "angry", "return", "card", "complain")
 WATCH = Watch(reference=Reference(kind="trailing", days=3, gap_days=0), slices=("tier",))
+
+
+def needs_the_extra(test: Callable[[], None]) -> Callable[[], None]:
+    missing = importlib.util.find_spec("sentence_transformers") is None
+    marks = [pytest.mark.embeddings, pytest.mark.skipif(missing, reason="needs the embeddings extra")]
+    for mark in [*marks, pytest.mark.filterwarnings("default")]:
+        test = mark(test)
+    return test
 
 
 class Hashed:
@@ -122,6 +133,65 @@ def test_no_more_texts_are_embedded_per_window_than_stated(store: Store) -> None
     assert "60 of 200 texts" in found.reason
 
 
+def test_the_classifier_and_the_topics_answer_beside_mmd(store: Store) -> None:
+    for number in range(4):
+        calls(store, number, share=0.0 if number < 3 else 0.3)
+    findings = last(loop(store, Hashed()).run(day(4.1)))
+    found = {each.detector: each for each in findings if not each.slice}
+    assert {name: each.verdict for name, each in found.items()} == dict.fromkeys(("mmd", "c2st", "topics"), "drift")
+    topics = json.loads(found["topics"].evidence)
+    assert "grew: " in found["topics"].reason
+    assert len(topics["labels"]) == len(topics["current"]) > len(topics["topics"]) > 0
+    assert json.loads(found["mmd"].evidence)["topics"] == topics["topics"]
+
+
+def test_the_floor_comes_from_the_references_own_windows(store: Store) -> None:
+    for number in range(9):
+        calls(store, number, share=(0.05, 0.3)[number % 2], count=100)
+    watch = WATCH.model_copy(update={"reference": Reference(kind="trailing", days=8, gap_days=0), "slices": ()})
+    found = one(last(loop(store, Hashed(), services=(watch,)).run(day(9.1))), "input", "mmd")
+    assert found.effect_floor is not None and found.effect_floor > 0.001
+    assert "floor from 8 reference windows" in found.reason
+    assert found.verdict == "stable", "every other day is like this one"
+
+
+def test_a_season_compares_a_day_with_the_same_day_of_the_weeks_before(store: Store) -> None:
+    for number in (0, 3, 7, 10, 14):
+        calls(store, number, share=0.4 if number % 7 == 0 else 0.0, count=100)
+    watch = WATCH.model_copy(update={"reference": Reference(kind="season", weeks=2), "slices": ()})
+    found = one(last(loop(store, Hashed(), services=(watch,)).run(day(15.1))), "input", "mmd")
+    assert (found.reference, found.n_reference, found.verdict) == ("season", 200, "stable")
+
+
+def test_a_week_is_compared_with_the_week_before_on_as_many_texts_as_stated(store: Store) -> None:
+    for number in range(21):
+        calls(store, number, share=0.3 if number > 13 else 0.0, count=100)
+    weekly = Watch(reference=Reference(kind="trailing", days=3), window_hours=168, step_hours=168)
+    findings = loop(store, Hashed(), services=(weekly,), weekly_texts=500).run(day(21.1))
+    found = one(last(findings), "input_weekly", "mmd")
+    assert (found.verdict, found.n_reference, found.n_current) == ("drift", 500, 500)
+    assert "500 of 700 texts, by hash" in found.reason
+    assert loop(store, Hashed(), services=(weekly,), weekly_texts=500).run(day(21.1)) == []
+
+
+def test_incidents_are_in_no_reference(store: Store) -> None:
+    for number in range(4):
+        calls(store, number)
+    incident = Incident(name="a flood", start=day(1), end=day(2))
+    found = one(last(loop(store, Hashed(), incidents=(incident,)).run(day(4.1))), "input", "mmd")
+    assert found.n_reference == 400
+    assert "the reference leaves out a flood" in found.reason
+
+
+def test_what_a_finding_shows_is_masked(store: Store) -> None:
+    for number in range(4):
+        calls(store, number, share=0.0 if number < 3 else 0.3)
+    hidden = DetectorLoop(store, Detectors(services=(WATCH,)), Hashed(), lambda text: text.replace("refund", "xxx"))
+    found = last(hidden.run(day(4.1)))
+    assert any("xxx" in each.evidence for each in found)
+    assert not any("refund" in each.evidence + each.reason for each in found)
+
+
 def test_without_an_embedder_each_window_is_undetermined_once_and_says_what_to_install(store: Store) -> None:
     calls(store, 0)
     calls(store, 1)
@@ -162,9 +232,16 @@ def test_off_and_auto_without_the_packages_load_nothing(monkeypatch: pytest.Monk
         load_embedder(Detectors(embedder="sentence-transformers"))
 
 
-@pytest.mark.embeddings
-@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is None, reason="needs the embeddings extra")
-@pytest.mark.filterwarnings("default")
+def test_a_folder_without_a_model_is_refused_on_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegauge.detectors.embedding.sentence_transformers.find_spec", lambda _: "installed")
+    with pytest.raises(ConfigError, match=r"neither modules\.json nor config\.json"):
+        load_embedder(Detectors(embedder="sentence-transformers", embedding_model=str(tmp_path)))
+    (tmp_path / "modules.json").write_text("[]")
+    embedder = load_embedder(Detectors(embedding_model=str(tmp_path)))
+    assert embedder and embedder.name == str(tmp_path), "found, and not loaded: there is nothing in it"
+
+
+@needs_the_extra
 def test_the_packaged_model_puts_like_texts_together() -> None:
     embedder = load_embedder(Detectors(embedder="sentence-transformers"))
     assert embedder
@@ -175,3 +252,15 @@ def test_the_packaged_model_puts_like_texts_together() -> None:
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
     with pytest.raises(ConfigError, match="embedding_model"):
         load_embedder(Detectors(embedder="sentence-transformers", embedding_model="/nowhere/at/all"))
+
+
+@needs_the_extra
+def test_loading_waits_for_the_first_texts() -> None:
+    script = """import sys
+from tidegauge.config import Detectors
+from tidegauge.detectors.embedding import load_embedder
+embedder = load_embedder(Detectors(embedder="sentence-transformers"))
+assert embedder.name == "all-MiniLM-L6-v2" and not {"torch", "sentence_transformers"} & set(sys.modules)
+embedder.encode([])
+assert "torch" not in sys.modules"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

@@ -7,6 +7,7 @@ import pytest
 
 from tidegauge.detectors.statistics import Buckets, FeatureMap, mmd, random_features
 from tidegauge.detectors.statistics.arrays import FloatArray
+from tidegauge.detectors.statistics.random_features import effect_between
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined
 
 MAP = FeatureMap("made-up", 4, 2.0)
@@ -80,3 +81,10 @@ def test_the_false_alarm_rate_holds_with_other_traffic_and_with_rows_that_hang_t
     window_rows: int, alike: bool
 ) -> None:
     assert rejected(window_rows, alike) <= 0.12  # 5 % of 120: above 12 % by chance once in 900 times
+
+
+def test_the_effect_alone_is_that_of_the_test() -> None:
+    rng = np.random.default_rng(8)
+    sides = in_buckets(rng.normal(size=(300, 4)), 25), in_buckets(rng.normal(1, 1, size=(90, 4)), 9)
+    assert effect_between(*sides) == pytest.approx(determined(random_features(*sides, rng=rng)).effect)
+    assert effect_between(sides[0], in_buckets(rng.normal(size=(90, 4)), 7)) is None
