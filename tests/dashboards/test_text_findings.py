@@ -20,7 +20,11 @@ from tidegauge.store import Store
 
 END = datetime(2026, 4, 7, tzinfo=UTC)
 GREW = "grew: refund, bank (1 % to 23 %); shrank: parcel (40 % to 30 %)"
-TOPIC = {"name": "refund, bank", "terms": ["refund", "bank", "card", "angry"], "examples": ["<b>my</b> refund"]}
+TOPIC: dict[str, Any] = {
+    "name": "refund, bank",
+    "terms": ["refund", "bank", "card", "angry"],
+    "examples": ["<b>my</b> refund"],
+}
 TOPIC |= {"reference": 0.01, "current": 0.23, "low": 0.15, "high": 0.31, "p_adjusted": 1e-9, "change": "grew"}
 
 

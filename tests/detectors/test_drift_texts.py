@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,14 @@ def loop(store: Store, embedder: Hashed | None, **changes: object) -> DetectorLo
     return DetectorLoop(store, Detectors(services=(WATCH,)).model_copy(update=changes), embedder)
 
 
+def evaluated(store: Store, end: datetime, feature: str = "input", detector: str = "mmd") -> None:
+    """As if the window that ends at ``end`` had been looked at, so that only later ones are due."""
+    row = {"evaluated_at": end, "finding_id": "before", "subject": "assistant", "feature": feature}
+    row |= {"detector": detector, "dimension": "", "slice": "", "reference": "trailing", "verdict": "stable"}
+    times = dict.fromkeys(("reference_start", "reference_end", "window_start", "window_end"), end)
+    store.insert("findings", [row | times])
+
+
 def last(findings: Sequence[Finding]) -> list[Finding]:
     return [each for each in findings if each.window_end == max(other.window_end for other in findings)]
 
@@ -136,6 +144,7 @@ def test_no_more_texts_are_embedded_per_window_than_stated(store: Store) -> None
 def test_the_classifier_and_the_topics_answer_beside_mmd(store: Store) -> None:
     for number in range(4):
         calls(store, number, share=0.0 if number < 3 else 0.3)
+    evaluated(store, day(3))
     findings = last(loop(store, Hashed()).run(day(4.1)))
     found = {each.detector: each for each in findings if not each.slice}
     assert {name: each.verdict for name, each in found.items()} == dict.fromkeys(("mmd", "c2st", "topics"), "drift")
@@ -147,7 +156,8 @@ def test_the_classifier_and_the_topics_answer_beside_mmd(store: Store) -> None:
 
 def test_the_floor_comes_from_the_references_own_windows(store: Store) -> None:
     for number in range(9):
-        calls(store, number, share=(0.05, 0.3)[number % 2], count=100)
+        calls(store, number, share=(0.0, 0.6)[number % 2], count=100)
+    evaluated(store, day(8))
     watch = WATCH.model_copy(update={"reference": Reference(kind="trailing", days=8, gap_days=0), "slices": ()})
     found = one(last(loop(store, Hashed(), services=(watch,)).run(day(9.1))), "input", "mmd")
     assert found.effect_floor is not None and found.effect_floor > 0.001
@@ -158,25 +168,29 @@ def test_the_floor_comes_from_the_references_own_windows(store: Store) -> None:
 def test_a_season_compares_a_day_with_the_same_day_of_the_weeks_before(store: Store) -> None:
     for number in (0, 3, 7, 10, 14):
         calls(store, number, share=0.4 if number % 7 == 0 else 0.0, count=100)
+    evaluated(store, day(14))
     watch = WATCH.model_copy(update={"reference": Reference(kind="season", weeks=2), "slices": ()})
     found = one(last(loop(store, Hashed(), services=(watch,)).run(day(15.1))), "input", "mmd")
     assert (found.reference, found.n_reference, found.verdict) == ("season", 200, "stable")
 
 
 def test_a_week_is_compared_with_the_week_before_on_as_many_texts_as_stated(store: Store) -> None:
-    for number in range(21):
-        calls(store, number, share=0.3 if number > 13 else 0.0, count=100)
-    weekly = Watch(reference=Reference(kind="trailing", days=3), window_hours=168, step_hours=168)
-    findings = loop(store, Hashed(), services=(weekly,), weekly_texts=500).run(day(21.1))
-    found = one(last(findings), "input_weekly", "mmd")
+    for number in range(1, 15):
+        calls(store, number, share=0.3 if number > 7 else 0.0, count=100)
+    evaluated(store, day(15))
+    evaluated(store, day(8), "input_weekly")
+    findings = loop(store, Hashed(), weekly_texts=500).run(day(15.1))
+    found = one(findings, "input_weekly", "mmd")
     assert (found.verdict, found.n_reference, found.n_current) == ("drift", 500, 500)
+    assert (found.window_start, found.reference_start) == (day(8), day(1))
     assert "500 of 700 texts, by hash" in found.reason
-    assert loop(store, Hashed(), services=(weekly,), weekly_texts=500).run(day(21.1)) == []
+    assert loop(store, Hashed(), weekly_texts=500).run(day(15.1)) == []
 
 
 def test_incidents_are_in_no_reference(store: Store) -> None:
     for number in range(4):
         calls(store, number)
+    evaluated(store, day(3))
     incident = Incident(name="a flood", start=day(1), end=day(2))
     found = one(last(loop(store, Hashed(), incidents=(incident,)).run(day(4.1))), "input", "mmd")
     assert found.n_reference == 400
@@ -186,6 +200,7 @@ def test_incidents_are_in_no_reference(store: Store) -> None:
 def test_what_a_finding_shows_is_masked(store: Store) -> None:
     for number in range(4):
         calls(store, number, share=0.0 if number < 3 else 0.3)
+    evaluated(store, day(3))
     hidden = DetectorLoop(store, Detectors(services=(WATCH,)), Hashed(), lambda text: text.replace("refund", "xxx"))
     found = last(hidden.run(day(4.1)))
     assert any("xxx" in each.evidence for each in found)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from genai_calls import insert_calls
-from test_drift_texts import ORDERS, REFUNDS, Hashed
+from test_drift_texts import ORDERS, REFUNDS, Hashed, evaluated
 
 from tidegauge.config import Detectors, Reference, Watch
 from tidegauge.detectors.embedding.stretches import own_windows, stretch_of
@@ -51,10 +51,7 @@ def looked_at(store: Store, at: float, embedder: Hashed | None = None, **changes
     """What the window that ends ``at`` hours gives; the one before it counts as evaluated."""
     settings = SETTINGS.model_copy(update=changes)
     end = START + at * HOUR
-    row = {"evaluated_at": end, "finding_id": "before", "subject": "assistant", "feature": "input"}
-    row |= {"detector": "random_features", "dimension": "", "slice": "", "reference": "trailing"}
-    row |= {"reference_start": START, "reference_end": START, "window_start": START, "verdict": "stable"}
-    store.insert("findings", [row | {"window_end": end - HOUR / 4}])
+    evaluated(store, end - HOUR / 4, detector="random_features")
     return DetectorLoop(store, settings, embedder or Hashed()).run(end + timedelta(minutes=2))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from test_drift_texts import ORDERS, REFUNDS, Hashed
 
 from tidegauge.detectors.embedding.topics import Topic, compare_topics, told
@@ -21,8 +20,7 @@ def texts(rng: np.random.Generator, **counts: int) -> list[str]:
 
 
 def compared(before: list[str], now: list[str]) -> tuple[object, list[Topic]]:
-    vectors: list[NDArray[np.float32]] = [Hashed().encode(each) for each in (before, now)]
-    return compare_topics(*vectors, before, now, 0.05)
+    return compare_topics(Hashed().encode(before), Hashed().encode(now), before, now, 0.05)
 
 
 def test_a_topic_that_grew_and_one_that_shrank_are_told_with_words_and_texts() -> None:
@@ -53,8 +51,8 @@ def test_with_nothing_changed_few_windows_have_a_topic_that_did() -> None:
     changed = 0
     for run in range(16):
         rng = np.random.default_rng([run, 3])
-        vectors = [rng.normal(size=(size, 4)).astype(np.float32) for size in (400, 300)]
-        _, topics = compare_topics(*vectors, [""] * 400, [""] * 300, 0.05)
+        reference, current = (rng.normal(size=(size, 4)).astype(np.float32) for size in (400, 300))
+        _, topics = compare_topics(reference, current, [""] * 400, [""] * 300, 0.05)
         changed += any(each.change for each in topics)
     assert changed <= 4  # 5 % of 16: more by chance once in 1,000 times
 
