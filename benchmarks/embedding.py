@@ -99,7 +99,9 @@ def speed(rows: int) -> None:
         def from_sums() -> Outcome:
             found = Sums(store).read("service", of, [before, window], 60, ())
             sides = found.within(ALL, [before], 60), found.within(ALL, [window], 60)
-            return random_features(*sides, rng=np.random.default_rng(2))
+            outcome = random_features(*sides, rng=np.random.default_rng(2))
+            assert isinstance(outcome, Result), outcome
+            return outcome
 
         work: dict[str, Callable[[], object]] = {
             f"sums of {BUCKETS * (WINDOWS + 1)} stretches, read and tested, 999": from_sums,
@@ -117,8 +119,9 @@ def speed(rows: int) -> None:
 def _stored(store: Store, of: FeatureMap, vectors: Vectors, window: Window) -> None:
     first = int(window.start.timestamp()) // 60
     minutes = int(window.length.total_seconds()) // 60
-    found = of.buckets(vectors, np.arange(len(vectors)) % minutes, minutes)
-    Sums(store).write("service", of, 60, [], Summed({ALL: np.arange(first, first + minutes)}, {ALL: found}, of.name))
+    sums = of.buckets(vectors, np.arange(len(vectors)) % minutes, minutes)
+    found = Summed({ALL: np.arange(first, first + minutes)}, {ALL: sums}, of.name)
+    Sums(store).write("service", of, 60, [window], found)
 
 
 def _gram(rows: Vectors) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tidegauge.config import Incident, Reference, Watch
 from tidegauge.detectors.freezing import Freeze
@@ -57,7 +57,6 @@ def own_windows(spans: Sequence[Window], window: Window, most: int = MOST_WINDOW
     Which are drawn depends on the hour, or day, that they are the window of, and on nothing else: as the current window
     moves on by minutes, so do they.
 
-    >>> from datetime import timedelta
     >>> day = datetime(2026, 3, 1, tzinfo=UTC)
     >>> week = [Window(day, day + timedelta(days=7))]
     >>> [each.start.day for each in own_windows(week, Window(day + timedelta(days=8), day + timedelta(days=9)))]
@@ -83,11 +82,12 @@ def stretch_of(watch: Watch) -> int:
     >>> stretch_of(Watch(window_hours=0.5, step_hours=0.01))
     0
     """
-    window, step = (round(hours * 3600) for hours in (watch.window_hours, watch.step_hours))
-    if window % MINUTE_S or step % MINUTE_S or not step or window < LEAST_BUCKETS * MINUTE_S:
+    minute = timedelta(minutes=1)
+    window, step = timedelta(hours=watch.window_hours), timedelta(hours=watch.step_hours)
+    if window % minute or step % minute or not step or window < LEAST_BUCKETS * minute:
         return 0
-    longest = max(1, window // BUCKETS // MINUTE_S)
-    fitting = [each for each in range(1, longest + 1) if not (window % (each * 60) or step % (each * 60))]
+    longest = max(1, window // minute // BUCKETS)
+    fitting = [each for each in range(1, longest + 1) if not (window % (each * minute) or step % (each * minute))]
     return max(fitting) * MINUTE_S
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
@@ -400,10 +400,13 @@ class Watch(Section):
         "off: such by a sample. Of texts: sums of random features instead of vectors; auto: with steps below an hour",
     )
     false_discovery_rate: float = Field(0.05, gt=0, lt=1, description="expected share of false findings per evaluation")
-    floor_from_reference: bool = Field(
-        True, description="drift must exceed what the reference's own windows differ by"
-    )
+    floor_from_reference: bool = Field(True, description="drift must exceed what the reference's own windows differ by")
     performance: Performance = Performance()
+
+    @property
+    def on_whole_minutes(self) -> bool:
+        """Whether all windows begin and end on one."""
+        return not any(timedelta(hours=each) % timedelta(minutes=1) for each in (self.window_hours, self.step_hours))
 
     @model_validator(mode="after")
     def _context_is_read(self) -> Self:
@@ -453,6 +456,8 @@ class Detectors(Section):
                 raise ValueError(f"services: the texts of {each.name} need another reference than previous_version")
             if each.rollups == "always" and each.reference.kind == "training":
                 raise ValueError(f"services: {each.name}: training rows are not summed, so rollups cannot be 'always'")
+            if each.rollups == "always" and not each.on_whole_minutes:
+                raise ValueError(f"services: {each.name}: rollups: always needs windows and steps of whole minutes")
         if 0 < self.weekly_texts < LEAST_WEEKLY_TEXTS:
             raise ValueError(f"weekly_texts must be 0 or at least {LEAST_WEEKLY_TEXTS}, got {self.weekly_texts}")
         return self

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from genai_calls import insert_calls
+from pydantic import ValidationError
 from test_drift_texts import ORDERS, REFUNDS, Hashed, evaluated
 
 from tidegauge.config import Detectors, Reference, Watch
@@ -128,3 +129,21 @@ def test_the_windows_drawn_from_a_reference_move_with_the_current_one() -> None:
     first, second = (own_windows(reference, each) for each in (now, later))
     assert len(first) == 8
     assert [each.start + timedelta(minutes=1) for each in first] == [each.start for each in second]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"step_hours": 0.0166}, "needs windows and steps of whole minutes"),
+        ({"reference": {"kind": "training"}}, "training rows are not summed"),
+        ({"reference": {"kind": "previous_version"}}, "need another reference"),
+    ],
+)
+def test_what_cannot_be_summed_is_refused_on_start(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Detectors.model_validate({"services": [{"rollups": "always", **changes}]})
+
+
+def test_a_weekly_sample_has_500_texts_or_none() -> None:
+    with pytest.raises(ValidationError, match="weekly_texts must be 0 or at least 500, got 100"):
+        Detectors(weekly_texts=100)
