@@ -136,7 +136,6 @@ def test_the_windows_drawn_from_a_reference_move_with_the_current_one() -> None:
     [
         ({"step_hours": 0.0166}, "needs windows and steps of whole minutes"),
         ({"reference": {"kind": "training"}}, "training rows are not summed"),
-        ({"reference": {"kind": "previous_version"}}, "need another reference"),
     ],
 )
 def test_what_cannot_be_summed_is_refused_on_start(changes: dict[str, object], reason: str) -> None:
