@@ -102,11 +102,9 @@ class Source:
         traces = sorted({each.trace_id for each in chosen})
         if not traces:
             return {}
-        contexts: dict[str, list[str]] = defaultdict(list)
-        for row in self._store.rows(CONTEXTS, {"traces": traces}):
-            contexts[row["trace_id"]].append(_context(row))
+        found = contexts(self._store, traces)
         rows = self._store.rows(CALLS, {"traces": traces})
-        return {(row["trace_id"], row["span_id"]): _call(row, contexts[row["trace_id"]]) for row in rows}
+        return {(row["trace_id"], row["span_id"]): _call(row, found.get(row["trace_id"], [])) for row in rows}
 
     def spreads(self, now: datetime) -> dict[str, Spread]:
         """How much the scores of the last days scatter in each stratum."""
@@ -123,6 +121,14 @@ class Source:
         traces = sorted({each.trace_id for each in chosen})
         rows = self._store.rows(ALREADY, {"traces": traces}) if traces else []
         return {(row["trace_id"], row["span_id"], row["name"]) for row in rows}
+
+
+def contexts(store: Store, traces: Sequence[str]) -> dict[str, list[str]]:
+    """What each trace retrieved, as text, in order of time; a trace that retrieved nothing is missing."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in store.rows(CONTEXTS, {"traces": list(traces)}) if traces else []:
+        found[row["trace_id"]].append(_context(row))
+    return found
 
 
 def mean_over(store: Store, rubric: str, window: Window) -> Estimate | Undetermined:

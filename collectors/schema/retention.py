@@ -40,6 +40,7 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "alert_decisions",
             "alert_lease",
             "slack_messages",
+            "golden_rounds",
         ),
         "ledger": ("ingest_ledger", "ingest_rows", "reconciliation"),
     }
@@ -57,6 +58,7 @@ FOR_EVER = frozenset(
         "text_feature_maps",
         "alert_responses",
         "hook_events",
+        "golden_candidates",
     }
 )
 """Few rows, which later ones do not replace."""

@@ -1,4 +1,4 @@
-"""The page as a Starlette application. It writes silences and answers to alerts alone; nothing leaves the machine."""
+"""The page as a Starlette application. It writes silences, answers and decisions alone; nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
-from tidegauge.dashboards.page import alerts, api, diagnosis, hooks, inbound, runbooks, silences, views
+from tidegauge.dashboards.page import alerts, api, diagnosis, golden, hooks, inbound, runbooks, silences, views
 from tidegauge.dashboards.page.text import environment
 from tidegauge.errors import StoreError
 from tidegauge.instruments import REGISTRY
@@ -48,11 +48,12 @@ def create_app(
     clock: Clock,
     diagnose: diagnosis.Diagnose | None = None,
     taking: Mapping[str, inbound.Take] | None = None,
+    propose: golden.Propose | None = None,
 ) -> Starlette:
     """The built-in page over ``store``; ``clock`` says what now is, so a replay's page shows the replay's time.
 
-    ``diagnose`` says why a model changed; without it there is no page for that. ``taking`` says what Slack's and
-    PagerDuty's requests mean.
+    ``diagnose`` says why a model changed, ``propose`` looks for failures for the golden set; without them there is no
+    page for the one and no button for the other. ``taking`` says what Slack's and PagerDuty's requests mean.
     """
     app = Starlette(
         routes=_routes(),
@@ -61,7 +62,7 @@ def create_app(
     )
     app.state.store, app.state.settings, app.state.clock = store, settings, clock
     app.state.templates, app.state.counters = environment(), counters
-    app.state.diagnose, app.state.inbound = diagnose, taking or {}
+    app.state.diagnose, app.state.propose, app.state.inbound = diagnose, propose, taking or {}
     app.state.templates.globals["chart_styles"] = ["plotly.js-style-global", *chart_styles()]
     return app
 
@@ -112,6 +113,9 @@ def _routes() -> list[Route | Mount]:
         Route("/hooks/{name}/decide", hooks.decide_by_form, methods=["POST"]),
         Route("/runbooks", runbooks.index),
         Route("/runbooks/{name}", runbooks.page),
+        Route("/golden", golden.page, name="golden"),
+        Route("/golden/propose", golden.propose_by_form, methods=["POST"]),
+        Route("/golden/{candidate}/decide", golden.decide_by_form, methods=["POST"]),
         Route("/diagnosis/{name:path}", diagnosis.page),
         Route("/models/{name:path}", views.model_page),
         Route("/api/open", api.open_now),
@@ -128,6 +132,9 @@ def _routes() -> list[Route | Mount]:
         Route("/api/alerts/{alert}/{action}", alerts.answer, methods=["POST"]),
         Route("/api/hooks", hooks.listed),
         Route("/api/hooks/{name}/{action}", hooks.act, methods=["POST"]),
+        Route("/api/golden", golden.listed),
+        Route("/api/golden/propose", golden.propose, methods=["POST"]),
+        Route("/api/golden/{candidate}/{decision}", golden.decide, methods=["POST"]),
         Route("/api/silences", silences.listed),
         Route("/api/silences", silences.add, methods=["POST"]),
         Route("/api/silences/{silence_id}", silences.end, methods=["DELETE"]),

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from tidegauge import instruments
 from tidegauge.clock import Clock, SystemClock
-from tidegauge.config import Settings
+from tidegauge.config import Detectors, Settings
 from tidegauge.errors import ConfigError, TidegaugeError
-from tidegauge.model import Transport
+from tidegauge.model import Transport, Window
 from tidegauge.store import Store
+
+if TYPE_CHECKING:
+    from tidegauge.detectors.embedding import Embedder
+    from tidegauge.judges.golden import Proposing
+    from tidegauge.judges.golden.alike import Matrix
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +81,7 @@ class Service:
         _check(settings, roles)
         self._closers: list[Callable[[], None]] = []
         self._loops: list[tuple[str, float, Round]] = []
-        self._diagnosing = threading.Lock()
+        self._diagnosing, self._proposing = threading.Lock(), threading.Lock()
         self.store: Store | None = None
         self.transport: Transport | None = None
         self.receiver_url = self.grpc_url = self.page_url = self.sink_url = ""
@@ -169,7 +175,7 @@ class Service:
 
         page = self.settings.page
         taking = inbound(self._database, self.settings.alerting, self.clock)
-        app = create_app(self._database, self.settings, self.clock, self._diagnose, taking)
+        app = create_app(self._database, self.settings, self.clock, self._diagnose, taking, self.propose)
         server = WebServer(app, page.host, page.port, "tidegauge-page")
         self.page_url = server.url
         self._closers.append(server.close)
@@ -185,6 +191,11 @@ class Service:
         with self._diagnosing:
             return as_json(diagnose(self._database, asked))
 
+    def propose(self, window: Window, seed: int) -> dict[str, Any]:
+        """Failures of ``window`` for the golden set, now and not when the week is over; one at a time."""
+        with self._proposing:
+            return proposing(self._database, self.settings).run(window, self.clock.now(), seed).as_json()
+
     def _start_loops(self, manual: bool) -> None:
         settings = self.settings
         if settings.detectors.enabled:
@@ -194,7 +205,9 @@ class Service:
         if settings.alerting.enabled:
             self._loops.append(("alerting", settings.alerting.interval_s, self._alerting()))
         if manual:
-            return  # what follows goes by the time of storing, which a replay does not move
+            return  # what follows goes by the time of storing, which a replay does not move, or is asked for in the end
+        if settings.golden.enabled:
+            self._loops.append(("golden", settings.golden.interval_s, self._golden()))
         self._loops.append(("rollups", settings.rollups.interval_s, self._cardinality()))
         if settings.reconcile.enabled:
             self._loops.append(("reconcile", settings.reconcile.interval_s, self._reconciler()))
@@ -222,11 +235,10 @@ class Service:
 
     def _detectors(self) -> Round:
         from tidegauge.collectors.masking import Masker
-        from tidegauge.detectors.embedding import load_embedder
         from tidegauge.detectors.runner import DetectorLoop
 
         settings, mask = self.settings.detectors, Masker(self.settings.masking).mask_text
-        return DetectorLoop(self._database, settings, load_embedder(settings), mask).run
+        return DetectorLoop(self._database, settings, _embedder(settings), mask).run
 
     def _judges(self) -> Round:
         from tidegauge.collectors.masking import Masker
@@ -237,6 +249,11 @@ class Service:
         loop = JudgeLoop(self._database, self.transport, self.settings.judges, mask=mask)
         self._closers.append(loop.close)
         return loop.run
+
+    def _golden(self) -> Round:
+        from tidegauge.judges.golden import GoldenLoop
+
+        return GoldenLoop(self._database, self.settings.golden, proposing(self._database, self.settings)).run
 
     def _alerting(self) -> Round:
         from tidegauge.alerting.runner import AlertLoop
@@ -249,6 +266,26 @@ class Service:
     def _database(self) -> Store:
         assert self.store
         return self.store
+
+
+def proposing(store: Store, settings: Settings) -> Proposing:
+    """What proposes failures for the golden set, with masking, and embeddings where the extra is installed."""
+    from tidegauge.collectors.masking import Masker
+    from tidegauge.judges.golden import Proposing
+
+    def embed(texts: Sequence[str]) -> Matrix | None:
+        embedder = _embedder(settings.detectors)
+        return embedder.encode(texts) if embedder else None
+
+    return Proposing(store, settings.golden, Masker(settings.masking).mask_text, embed)
+
+
+@cache
+def _embedder(settings: Detectors) -> Embedder | None:
+    """The one of this process: its weights are in memory once."""
+    from tidegauge.detectors.embedding import load_embedder
+
+    return load_embedder(settings)
 
 
 def _shown(work: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ from tidegauge import __version__
 from tidegauge.cli_alerts import alerts
 from tidegauge.cli_calibrate import calibrate
 from tidegauge.cli_diagnose import diagnose
+from tidegauge.cli_golden import golden
 from tidegauge.cli_hooks import hooks
 from tidegauge.cli_load import load as load_files
 from tidegauge.cli_options import AsJson, ConfigFile
@@ -54,6 +55,7 @@ silences = typer.Typer(no_args_is_help=True, help="Quiet about some alerts for s
 app.add_typer(silences, name="silences")
 app.add_typer(alerts, name="alerts")
 app.add_typer(hooks, name="hooks")
+app.add_typer(golden, name="golden")
 
 Topic = Annotated[str, typer.Option(help="Only those that came from this topic.")]
 PartitionNumber = Annotated[int | None, typer.Option("--partition", help="Only those from this partition.", min=0)]

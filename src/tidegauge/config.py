@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -479,6 +479,40 @@ class Judges(Section):
     usd_per_1k_tokens: float = Field(0.0, ge=0)
 
 
+FailureReason = Literal[
+    "error",
+    "refused",
+    "blocked",
+    "low_score",
+    "negative_feedback",
+    "disagreement",
+    "empty_retrieval",
+    "rephrased",
+    "confident_error",
+    "drifted",
+    "injection",
+    "invalid_verdict",
+]
+
+
+class Golden(Section):
+    """Failures proposed each week for the golden set; see docs/golden.md."""
+
+    enabled: bool = True
+    per_week: int = Field(12, ge=5, le=20, description="proposals at most, of each service and model")
+    subjects: tuple[str, ...] = Field((), description="services and models, * is any text; none: all of them")
+    reasons: tuple[FailureReason, ...] = Field(get_args(FailureReason), description="what counts as a failure")
+    look_back_days: float = Field(14, gt=0, le=100, description="before a week's end: labels and feedback come late")
+    lag_hours: float = Field(6, ge=0, description="wait after a week's end, Monday 0:00 UTC, for late records")
+    score_below: float = Field(0.5, ge=0, le=1, description="judge scores below it count, and those labelled fail")
+    csat_at_most: float = Field(2, ge=1, le=5)
+    confident_from: float = Field(0.8, ge=0.5, le=1, description="score from which a wrong class is a confident one")
+    rephrased_within_s: Seconds = Field(600, description="the next question of a session, if it says nearly the same")
+    content: bool = Field(True, description="keep input, output and context with a proposal, where they were captured")
+    undecided_days: float = Field(56, ge=0, description="after which a proposal is rejected by itself; 0: never")
+    interval_s: Seconds = Field(600, description="how often to look whether a week is over")
+
+
 class SlackReceiver(Section):
     """A Slack incoming webhook."""
 
@@ -633,6 +667,7 @@ class Settings(Section):
     reconcile: Reconcile = Reconcile()
     detectors: Detectors = Detectors()
     judges: Judges = Judges()
+    golden: Golden = Golden()
     alerting: Alerting = Alerting()
     page: Page = Page()
     telemetry: Telemetry = Telemetry()

@@ -77,6 +77,9 @@ RECONCILIATION_IN_FLIGHT = Gauge(
 )
 FINDINGS = Counter("tidegauge_findings", "Detector results", ["detector", "verdict"], registry=REGISTRY)
 JUDGED = Counter("tidegauge_judged", "Judge results", ["outcome"], registry=REGISTRY)
+GOLDEN = Counter(
+    "tidegauge_golden", "Failures for the golden set: seen, proposed, accepted, rejected", ["state"], registry=REGISTRY
+)
 NOTIFICATIONS = Counter("tidegauge_notifications", "Deliveries", ["receiver", "outcome"], registry=REGISTRY)
 CAPPED_DIMENSIONS = Gauge(
     "tidegauge_capped_dimensions", "Dimensions with too many values, in part summed up", ["rollup"], registry=REGISTRY
