@@ -15,13 +15,20 @@ from tidegauge.model import Window
 from tidegauge.store import Store
 
 AT_ONCE = 500  # ids in one query
-LONGEST = 20_000  # characters of a text
+LONGEST = 10_000  # characters of a text
 BEFORE = timedelta(days=31)  # feedback may come so long after what it is about
-ASKED, ANSWERED = ("agent", "chain", "llm"), ("llm", "agent", "chain")
-SPANS = """SELECT trace_id, kind, service, timestamp, substringUTF8(input, 1, {longest:UInt32}) AS asked,
-  substringUTF8(output, 1, {longest:UInt32}) AS answered, tenant, intent, model, prompt_version, versions, slices
-FROM llm_calls WHERE trace_id IN {ids:Array(String)} AND timestamp >= {since:DateTime64(6, 'UTC')}
-ORDER BY timestamp LIMIT 100 BY trace_id"""
+# What the user asked is the first input of an agent, chain or model, else of any span; what the user got is the last
+# output of a model, else of an agent or chain. The rest is that of the first model call, else of the first span.
+TRACES = """SELECT trace_id, min(c.timestamp) AS started, argMinIf(tenant, c.timestamp, tenant != '') AS for_tenant,
+  argMinIf(asked, c.timestamp, kind IN ('agent', 'chain', 'llm') AND asked != '') AS question,
+  argMinIf(asked, c.timestamp, asked != '') AS any_question,
+  argMaxIf(answered, c.timestamp, kind = 'llm' AND answered != '') AS answer,
+  argMaxIf(answered, c.timestamp, kind IN ('agent', 'chain') AND answered != '') AS outer_answer,
+  argMin((service, intent, model, prompt_version, versions, slices), (kind != 'llm', c.timestamp)) AS call
+FROM (SELECT trace_id, kind, service, timestamp, substringUTF8(input, 1, {longest:UInt32}) AS asked,
+    substringUTF8(output, 1, {longest:UInt32}) AS answered, tenant, intent, model, prompt_version, versions, slices
+  FROM llm_calls WHERE trace_id IN {ids:Array(String)} AND timestamp >= {since:DateTime64(6, 'UTC')}) AS c
+GROUP BY trace_id"""
 PREDICTIONS = """SELECT prediction_id, model, version, timestamp, trace_id, value, features, categories, slices,
   versions
 FROM predictions WHERE prediction_id IN {ids:Array(String)} AND role != 'training'
@@ -45,7 +52,7 @@ class Contents:
     def _one(
         self,
         case: Case,
-        traces: Mapping[str, list[Mapping[str, Any]]],
+        traces: Mapping[str, Mapping[str, Any]],
         predictions: Mapping[str, list[Mapping[str, Any]]],
     ) -> Iterator[Case]:
         if case.kind == "trace" and case.record_id in traces:
@@ -54,12 +61,9 @@ class Contents:
             of_model = predictions.get(case.record_id, ())
             yield from (self._of_prediction(case, row) for row in of_model if case.subject in ("", row["model"]))
 
-    def _traces(self, ids: Sequence[str], since: datetime) -> dict[str, list[Mapping[str, Any]]]:
-        found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for some in _blocks(ids):
-            for row in self._store.rows(SPANS, {"ids": some, "since": since, "longest": LONGEST}):
-                found[row["trace_id"]].append(row)
-        return found
+    def _traces(self, ids: Sequence[str], since: datetime) -> dict[str, Mapping[str, Any]]:
+        asked = ({"ids": some, "since": since, "longest": LONGEST} for some in _blocks(ids))
+        return {row["trace_id"]: row for params in asked for row in self._store.rows(TRACES, params)}
 
     def _predictions(self, ids: Sequence[str], since: datetime) -> dict[str, list[Mapping[str, Any]]]:
         found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -68,21 +72,20 @@ class Contents:
                 found[row["prediction_id"]].append(row)
         return found
 
-    def _of_trace(self, case: Case, spans: Sequence[Mapping[str, Any]]) -> Case:
-        call = next((span for span in spans if span["kind"] == "llm"), spans[0])
-        tenant = next((span["tenant"] for span in spans if span["tenant"]), case.tenant)
-        own = {"model": call["model"], "prompt": call["prompt_version"]}
-        parts = {"tenant": tenant} | {name: call[name] for name in ("intent", "prompt_version", "model")}
+    def _of_trace(self, case: Case, row: Mapping[str, Any]) -> Case:
+        service, intent, model, prompt, versions, slices = _values(row["call"])
+        tenant = row["for_tenant"] or case.tenant
+        parts = {"tenant": tenant, "intent": intent, "prompt_version": prompt, "model": model}
         return replace(
             case,
-            subject=call["service"] or case.subject,
-            at=spans[0]["timestamp"],
+            subject=service or case.subject,
+            at=row["started"],
             trace_id=case.record_id,
             tenant=tenant,
-            slices=_filled({**call["slices"], **parts}),
-            versions=_filled({**call["versions"], **_filled(own)}),
-            text=self._mask(_asked(spans)),
-            output=self._mask(_answered(spans)),
+            slices=_filled({**slices, **parts}),
+            versions=_filled({**versions, **_filled({"model": model, "prompt": prompt})}),
+            text=self._mask(row["question"] or row["any_question"]),
+            output=self._mask(row["answer"] or row["outer_answer"]),
             **self._said(case),
         )
 
@@ -112,19 +115,9 @@ def _blocks(ids: Sequence[str]) -> Iterator[list[str]]:
     return (list(ids[start : start + AT_ONCE]) for start in range(0, len(ids), AT_ONCE))
 
 
-def _asked(spans: Sequence[Mapping[str, Any]]) -> str:
-    """What the user asked: the first input of an agent, chain or model; else of any span."""
-    own = [span["asked"] for span in spans if span["kind"] in ASKED and span["asked"]]
-    return str(next(iter(own or [span["asked"] for span in spans if span["asked"]]), ""))
-
-
-def _answered(spans: Sequence[Mapping[str, Any]]) -> str:
-    """What the user got: the last output of a model; else of an agent or chain."""
-    for kind in ANSWERED:
-        said = [span["answered"] for span in spans if span["kind"] == kind and span["answered"]]
-        if said:
-            return str(said[-1])
-    return ""
+def _values(call: Any) -> Sequence[Any]:
+    """A named tuple of ClickHouse, which may come as a mapping."""
+    return list(call.values()) if isinstance(call, Mapping) else list(call)
 
 
 def _features(row: Mapping[str, Any], mask: Callable[[str], str]) -> dict[str, float | str]:

@@ -26,7 +26,8 @@ CALLS = f"""SELECT service AS subject, trace_id AS record_id, timestamp AS at, t
   what.1 AS reason, what.2 AS detail
 FROM llm_facts ARRAY JOIN arrayFilter(each -> each.1 != '', [
   (if(error_type != '', 'error', ''), concat(kind, ' ', name, ': ', error_type)),
-  (if(refused, 'refused', ''), concat(name, if(finish_reason IN ('', 'stop'), '', concat(', finish reason ', finish_reason)))),
+  (if(refused, 'refused', ''),
+    concat(name, if(finish_reason IN ('', 'stop'), '', concat(', finish reason ', finish_reason)))),
   (if(blocked, 'blocked', ''), concat('guardrail ', name))]) AS what
 WHERE {WITHIN} AND trace_id != '' AND role != 'training' AND (error_type != '' OR refused OR blocked) {TAKEN}"""
 

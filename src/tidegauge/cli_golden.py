@@ -156,7 +156,7 @@ def _line(each: Candidate) -> str:
 def _shown(each: Candidate) -> Iterator[str]:
     yield _line(each)
     yield from (f"  {reason}: {_plain(detail, 500)}" for reason, detail in each.reasons.items())
-    yield f"{each.kind} {_plain(each.record_id, 200)}" + (f"; `tidegauge trace {each.trace_id}` shows it" * bool(each.trace_id))
+    yield f"{each.kind}: {_plain(each.record_id, 200)}; `tidegauge trace` shows it whole"
     for name, values in (("slices", each.slices), ("versions", each.versions)):
         yield f"{name}: {', '.join(f'{key}={_plain(value, 200)}' for key, value in values.items()) or '-'}"
     for name, text in (("input", each.input), ("output", each.output), ("expected", each.expected)):

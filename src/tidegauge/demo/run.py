@@ -28,6 +28,7 @@ from tidegauge.demo.inbox import Inbox
 from tidegauge.demo.screen import Screen
 from tidegauge.demo.settings import ASSISTANT, demo_settings
 from tidegauge.errors import TidegaugeError
+from tidegauge.model import Window
 
 DATA = Path("tidegauge-data").absolute() / "demo"
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -69,6 +70,8 @@ def run_demo(*, stay: bool, fault: str = "", days: int = 275, light: bool = Fals
         _alone(stack)
         replay = Replay(stack, screen, injected, days, light)
         replay.run()
+        with screen.phase("propose failures for the golden set"):
+            replay.propose()
         screen.summary(replay.service)
         if stay:
             screen.stays(replay.service.page_url)
@@ -112,6 +115,11 @@ class Replay:
                 advance(at)
             last.result()
         self._screen.loss(self._flights_client, self._assistant_client)
+
+    def propose(self) -> None:
+        """What the worker does once a week, for the last days of the replay."""
+        now = self.clock.now()
+        self.service.propose(Window(now - timedelta(days=self.service.settings.golden.look_back_days), now), 0)
 
     def _play(self, at: datetime, events: list[Event], rounds: ThreadPoolExecutor, last: Future[None]) -> Future[None]:
         """Send what happens at ``at`` while the round before runs, then start the next; it reads nothing newer."""
