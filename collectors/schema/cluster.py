@@ -11,7 +11,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-EVERYWHERE = frozenset({"schema_migrations", "alert_lease", "capped_values", "hook_events", "slack_messages"})
+EVERYWHERE = frozenset(
+    {
+        "schema_migrations",
+        "alert_lease",
+        "capped_values",
+        "hook_events",
+        "slack_messages",
+        "golden_candidates",
+        "golden_rounds",
+    }
+)
 TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) (\(.*\)) ENGINE = (\w+)(\([^()]*\))?(.*)", re.DOTALL)
 ORDER = re.compile(r"ORDER BY (\(.*\)|\w+)\s+SETTINGS", re.DOTALL)
 VIEW = re.compile(r"CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+) TO (\w+) AS\b(.*)", re.DOTALL)

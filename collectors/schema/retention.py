@@ -40,7 +40,6 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "alert_decisions",
             "alert_lease",
             "slack_messages",
-            "golden_rounds",
         ),
         "ledger": ("ingest_ledger", "ingest_rows", "reconciliation"),
     }
@@ -59,6 +58,7 @@ FOR_EVER = frozenset(
         "alert_responses",
         "hook_events",
         "golden_candidates",
+        "golden_rounds",
     }
 )
 """Few rows, which later ones do not replace."""
