@@ -86,8 +86,8 @@ def circumstances(cases: Sequence[Case]) -> Matrix:
 def same(cases: Sequence[Case], vectors: Matrix | None = None) -> NDArray[np.bool_]:
     """Which cases say the same: equal or nearly equal texts, or embeddings; of predictions equal features."""
     if any(case.features for case in cases):
-        texts = np.array([case.text for case in cases], dtype=object)
-        return np.asarray(texts[:, None] == texts[None, :])
+        codes = np.unique([case.text for case in cases], return_inverse=True)[1]
+        return np.asarray(codes[:, None] == codes[None, :])
     found = jaccard([case.text for case in cases]) >= SAME
     if vectors is not None:
         found |= cosine(vectors) >= SAME_VECTOR
