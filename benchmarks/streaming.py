@@ -3,8 +3,8 @@
     python benchmarks/streaming.py [--peer DIR/bin/python]      # an environment with river and numpy
 
 Rows between false alarms: 40 streams of 25,000 rows without a change, every alarm counted, each begins anew. Delay: 100
-streams of 2,000 rows and then 3,000 changed ones; rows from the change to the first alarm after it, and the
-share of streams that have one; what alarmed before begins anew, as it would. The peers run with their defaults, and with the
+streams of 2,000 rows and then 3,000 changed ones; rows from the change to the first alarm after it, and the share of
+streams that have one; what alarmed before begins anew, as it would. The peers run with their defaults, and with the
 setting of a list that comes closest to, and not below, 10,000 rows between false alarms *on that law*, which nobody who
 uses them is told. Streams are the same for all. `run` is what each environment is asked for.
 """
