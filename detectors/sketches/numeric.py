@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,12 +107,12 @@ class NumericSketch:
             high=max(self.high, other.high),
         )
 
-    @property
+    @cached_property
     def finite(self) -> int:
         """How many finite values there are."""
         return self.rows - self.missing - self.non_finite
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Of the finite values, less the center."""
         return float(self.sums.sum()) / self.finite
@@ -122,7 +123,7 @@ class NumericSketch:
         n = self.finite
         return max(0.0, (self.squares - n * self.mean**2) / (n - 1)) if n > 1 else math.nan
 
-    @property
+    @cached_property
     def shares(self) -> FloatArray:
         """Of the finite values, by cell."""
         found: FloatArray = self.counts / max(1, self.finite)
@@ -180,7 +181,7 @@ def gap(reference: NumericSketch, current: NumericSketch) -> tuple[float, float]
 
     >>> edges = np.array([2.0])
     >>> gap(*(NumericSketch.of(np.array(rows), edges, 0.0) for rows in ([1.0, 1.0, 3.0, 3.0], [1.0, 3.0, 3.0, 3.0])))
-    (0.25, 0.5)
+    (0.25, 0.75)
     """
     f, g = reference.shares, current.shares
     before = np.cumsum(f - g) - (f - g)
@@ -196,7 +197,7 @@ def distance(reference: NumericSketch, current: NumericSketch) -> tuple[float, f
 
     >>> edges = np.array([2.0])
     >>> distance(*(NumericSketch.of(np.array(rows), edges, 0.0) for rows in ([1.0, 3.0], [1.0, 5.0])))
-    (1.0, 1.0)
+    (1.0, 3.0)
     """
     if not len(reference.edges):
         return abs(reference.mean - current.mean), math.inf
@@ -280,11 +281,10 @@ def _tail(inside: FloatArray, mean: float, largest: float, rows: int) -> FloatAr
 
 def _tails(sketch: NumericSketch) -> FloatArray:
     """The integrals of F below the first edge and of 1 - F above the last."""
-    first, last = sketch.edges[[0, -1]] - sketch.center
-    below = sketch.counts[0] * first - sketch.sums[0]
-    above = sketch.sums[-1] - sketch.counts[-1] * last
-    found: FloatArray = np.maximum(0.0, np.array([below, above]) / sketch.finite)
-    return found
+    first, last = float(sketch.edges[0]) - sketch.center, float(sketch.edges[-1]) - sketch.center
+    below = int(sketch.counts[0]) * first - float(sketch.sums[0])
+    above = float(sketch.sums[-1]) - int(sketch.counts[-1]) * last
+    return np.array([max(0.0, below / sketch.finite), max(0.0, above / sketch.finite)])
 
 
 def _single(reference: NumericSketch) -> NDArray[np.bool_]:
