@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from math import sqrt
@@ -36,6 +36,8 @@ from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice
 
 Compute: TypeAlias = Callable[[], Outcome]
+Asked: TypeAlias = Collection[str] | None
+"""Detectors that somebody wants; None is all. Of the others those that cost something are left out."""
 LEAST_VALUES = 30
 """Finite values on each side for KS, Wasserstein and the mean."""
 ERROR_FLOOR = 0.02
@@ -43,13 +45,18 @@ ERROR_FLOOR = 0.02
 
 
 def about_numeric(
-    feature: str, part: Slice, bins: NumericBins, reference: NumericPart, current: NumericPart
+    feature: str,
+    part: Slice,
+    bins: NumericBins,
+    reference: NumericPart,
+    current: NumericPart,
+    asked: Asked = None,
 ) -> list[Hypothesis]:
     """All that is asked about a numeric feature; of one without a value only that they are missing."""
-    if not len(current.ordered) + current.non_finite:
+    if not len(current.kept) + current.non_finite:
         return compare_missing(feature, part, reference, current)
     means = compare_mean(feature, part, reference, current) if feature in ("score", "error") else []
-    return compare_numeric(feature, part, bins, reference, current) + means
+    return compare_numeric(feature, part, bins, reference, current, asked) + means
 
 
 def about_categorical(feature: str, part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
@@ -61,7 +68,12 @@ def about_categorical(feature: str, part: Slice, reference: CategoryPart, curren
 
 
 def compare_numeric(
-    feature: str, part: Slice, bins: NumericBins, reference: NumericPart, current: NumericPart
+    feature: str,
+    part: Slice,
+    bins: NumericBins,
+    reference: NumericPart,
+    current: NumericPart,
+    asked: Asked = None,
 ) -> list[Hypothesis]:
     """Distribution in cells (PSI, KL, Jensen-Shannon), in ranks (KS, Wasserstein), missing and non-finite values.
 
@@ -71,11 +83,12 @@ def compare_numeric(
     evidence = partial(shares_of, lambda: numeric_labels(bins), *counts)
     moved: Compute = partial(_wasserstein, reference, current)
     followers: tuple[tuple[str, Compute], ...] = (("wasserstein", moved),)
-    ranks = _too_few("ks", reference, current) or ks(reference.ordered, current.ordered, reference_sorted=True)
+    whole, moves = part == ALL, asked is None or "wasserstein" in asked
+    in_ranks = asked is None or "ks" in asked or (moves and not whole)
     return [
         Hypothesis(feature, part, "psi", psi(*counts), divergences(*counts), evidence),
-        Hypothesis(feature, part, "ks", ranks, () if part == ALL else followers),
-        *([Hypothesis(feature, part, "wasserstein", moved())] if part == ALL else []),
+        *([Hypothesis(feature, part, "ks", _ks(reference, current), () if whole else followers)] if in_ranks else []),
+        *([Hypothesis(feature, part, "wasserstein", moved())] if whole and moves else []),
         *compare_missing(feature, part, reference, current),
         *compare_non_finite(feature, part, reference, current),
     ]
@@ -180,14 +193,19 @@ def _counts(reference: CategoryPart, current: CategoryPart) -> tuple[IntArray, I
     return np.array(reference.bins.reference, dtype=np.int64), reference.bins.counts(current.counts)
 
 
+def _ks(reference: NumericPart, current: NumericPart) -> Outcome:
+    too_few = _too_few("ks", reference, current)
+    return too_few or ks(reference.ordered, current.ordered, reference_sorted=True, current_sorted=True)
+
+
 def _wasserstein(reference: NumericPart, current: NumericPart) -> Outcome:
     too_few = _too_few("wasserstein", reference, current)
-    return too_few or wasserstein(reference.ordered, current.ordered, reference_sorted=True)
+    return too_few or wasserstein(reference.ordered, current.ordered, reference_sorted=True, current_sorted=True)
 
 
 def _too_few(method: str, reference: NumericPart, current: NumericPart) -> Undetermined | None:
     """Distances and means of a handful of values say where those values happened to lie."""
-    sizes = len(reference.ordered), len(current.ordered)
+    sizes = len(reference.kept), len(current.kept)
     return Undetermined(method, f"fewer than {LEAST_VALUES} values", *sizes) if min(sizes) < LEAST_VALUES else None
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tidegauge.config import Watch
-from tidegauge.detectors.comparison import about_categorical, about_numeric
+from tidegauge.detectors.comparison import Asked, about_categorical, about_numeric
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.sketches.profile import SketchProfile
@@ -92,14 +92,16 @@ def hypotheses(reference: Side, current: Side, parts: Sequence[Slice]) -> Iterat
     return chain.from_iterable(about_feature(name, reference, current, parts) for name in features)
 
 
-def about_feature(name: str, reference: Side, current: Side, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
+def about_feature(
+    name: str, reference: Side, current: Side, parts: Sequence[Slice], asked: Asked = None
+) -> Iterator[Hypothesis]:
     """The hypotheses about one feature; of one that is new, gone or of another kind only that the schema changed."""
     if change := _schema_change(name, reference, current):
         outcome = Undetermined("schema", f"schema changed: {change}", reference.traffic.rows, current.traffic.rows)
         yield Hypothesis(name, ALL, "schema", outcome)
         return
     for part in parts if current.has(name) else parts[:1]:
-        yield from _about(name, part, reference, current)
+        yield from _about(name, part, reference, current, asked)
 
 
 def _schema_change(name: str, reference: Side, current: Side) -> str:
@@ -117,16 +119,15 @@ def _schema_change(name: str, reference: Side, current: Side) -> str:
     )
 
 
-def _about(name: str, part: Slice, reference: Side, current: Side) -> list[Hypothesis]:
+def _about(name: str, part: Slice, reference: Side, current: Side, asked: Asked) -> list[Hypothesis]:
     if isinstance(reference, SketchProfile) and isinstance(current, SketchProfile):
         return reference.about(name, part, current)
     assert isinstance(reference, Profile) and isinstance(current, Profile)
-    return (_numeric if reference.is_numeric(name) else _categorical)(name, part, reference, current)
-
-
-def _numeric(name: str, part: Slice, reference: Profile, current: Profile) -> list[Hypothesis]:
+    if not reference.is_numeric(name):
+        return _categorical(name, part, reference, current)
     bins = reference.bins(name)
-    return about_numeric(name, part, bins, reference.numeric(name, part, bins), current.numeric(name, part, bins))
+    sides = reference.numeric(name, part, bins), current.numeric(name, part, bins)
+    return about_numeric(name, part, bins, *sides, asked)
 
 
 def _categorical(name: str, part: Slice, reference: Profile, current: Profile) -> list[Hypothesis]:

@@ -118,7 +118,7 @@ class Context:
             p_adjusted=claim.p_adjusted,
             since=self.since.get(key, self.window.start) if drift else None,
             evidence=claim.evidence,
-            **_numbers(claim, self.note),
+            **numbers(claim, self.note),
         )
 
     def _identity(self, key: tuple[str, str, Slice]) -> str:
@@ -128,7 +128,8 @@ class Context:
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def _numbers(claim: Claim, note: str) -> dict[str, Any]:
+def numbers(claim: Claim, note: str = "") -> dict[str, Any]:
+    """What a claim rests on, under the names of ``Finding``'s fields; those that it has."""
     outcome = claim.outcome
     if outcome is None:
         return {"reason": claim.reason}

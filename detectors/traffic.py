@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tidegauge.detectors.statistics.arrays import FloatArray
@@ -17,7 +18,7 @@ from tidegauge.model import ALL, Slice, Window
 Codes: TypeAlias = NDArray[np.int32]
 Index: TypeAlias = NDArray[np.int64]
 OUTPUTS = ("score", "prediction", "label", "error", "volume", "input", "*")
-MOST_CLASSES = 20
+MOST_CLASSES, BLOCK = 20, 65_536
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,11 @@ class Category:
         {'a': 2, 'b': 1}
         """
         codes = self.codes if rows is None else self.codes[rows]
-        found = np.bincount(codes[codes >= 0], minlength=len(self.names))
+        found = np.zeros(len(self.names) + 1, dtype=np.int64)
+        step = max(BLOCK, len(found))
+        for at in range(0, len(codes), step):
+            found += np.bincount(codes[at : at + step] + 1, minlength=len(found))
+        found = found[1:]
         return {self.names[at]: int(found[at]) for at in np.flatnonzero(found)}
 
     @cached_property
@@ -118,10 +123,13 @@ def seconds_of(table: pa.Table) -> Index:
 
 
 def encoded(column: pa.ChunkedArray) -> Category:
-    """A column of text as codes; empty text is missing."""
+    """A column of text as codes; empty text and null are missing."""
     dictionary = _flat(column).dictionary_encode()
     names = tuple(dictionary.dictionary.to_pylist())
-    codes = np.asarray(dictionary.indices.to_numpy(zero_copy_only=False), dtype=np.int32)
+    indices = dictionary.indices
+    if indices.null_count:
+        indices = pc.fill_null(pc.cast(indices, pa.int32()), -1)
+    codes = np.asarray(indices.to_numpy(zero_copy_only=False), dtype=np.int32)
     if "" not in names:
         return Category(codes, names)
     empty = names.index("")

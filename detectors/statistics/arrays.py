@@ -35,10 +35,12 @@ def finite(values: ArrayLike) -> tuple[FloatArray, int]:
 
 
 def finite_sorted(values: ArrayLike, already: bool = False) -> tuple[FloatArray, int]:
-    """As ``finite``, in ascending order; ``already`` promises that the finite ones are in order.
+    """As ``finite``, in ascending order; ``already`` promises that they are in the order of ``np.sort``, NaN last.
 
     >>> finite_sorted([3.0, float("inf"), 1.0])
     (array([1., 3.]), 1)
     """
+    if already and len(ordered := floats(values)) and np.isfinite(ordered[0]) and np.isfinite(ordered[-1]):
+        return ordered, 0
     array, dropped = finite(values)
     return (array if already else np.sort(array)), dropped

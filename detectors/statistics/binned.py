@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 from scipy.special import chdtrc, chdtri
@@ -23,6 +24,7 @@ GATE_ALPHA = 0.001
 EXPECTED = 5.0
 
 
+@cache
 def minimum_rows(cells: int) -> int:
     """Rows under which chance alone lifts PSI over its floor more often than once in a thousand.
 
@@ -119,10 +121,17 @@ class Pair:
 
     def p_value(self) -> float:
         """P(a PSI at least this large | no drift), sparse cells merged first."""
-        reference, current = merge_sparse(self.reference, self.current)
-        if len(reference) < 2:
-            return 1.0
-        return float(chdtrc(len(reference) - 1, psi_of(reference, current) / self.noise))
+        return _p_value(*(np.asarray(each, dtype=np.int64).tobytes() for each in (self.reference, self.current)))
+
+
+@lru_cache(maxsize=64)
+def _p_value(reference: bytes, current: bytes) -> float:
+    """Of the counts of two samples. PSI, KL and their kin ask one after the other about the same ones."""
+    pair = Pair(np.frombuffer(reference, dtype=np.int64), np.frombuffer(current, dtype=np.int64))
+    merged = merge_sparse(pair.reference, pair.current)
+    if len(merged[0]) < 2:
+        return 1.0
+    return float(chdtrc(len(merged[0]) - 1, psi_of(*merged) / pair.noise))
 
 
 def paired(method: str, reference: IntArray, current: IntArray) -> Pair | Undetermined:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,8 @@ ROWS_PER_BIN = 50
 LEAST_COUNT = 10
 """Categories under this are rare: those that made 5 rows by luck would look as if they shrank in every window."""
 MOST_CATEGORIES = 20
+BLOCK = 65_536
+SAMPLED_FROM, SAMPLE, FEWEST = 200_000, 20_000, 1_000
 
 
 def default_bins(rows: int) -> int:
@@ -37,14 +40,16 @@ class NumericBins:
         """Quantile edges of the finite values.
 
         A feature with no more values than bins gets one cell a value, and one on each side for what was never seen.
-        Otherwise a value that fills a whole bin gets a cell of its own.
+        Otherwise a value that fills a whole bin gets a cell of its own. Of more than 200,000 rows 20,000 are drawn, the
+        same at every call: any edges do that were frozen before the window came, and a cell between these holds the
+        share of rows that it should to within about 0.3 % of all rows.
 
         >>> NumericBins.fit(np.arange(1000.0), bins=4).edges
         (249.75, 499.5, 749.25)
         >>> NumericBins.fit(np.array([0.0, 1.0] * 500)).edges
         (-0.5, 0.5, 1.5)
         """
-        values = finite(reference)[0]
+        values = finite(_drawn(floats(reference)))[0]
         if not len(values):
             return cls(())
         wanted = default_bins(len(values)) if bins is None else max(2, bins)
@@ -61,15 +66,28 @@ class NumericBins:
     def counts(self, values: ArrayLike) -> IntArray:
         """Rows in each finite cell; NaN and infinities are in none of them.
 
-        A comparison and a count per edge is about twenty times as fast as looking each value up.
+        A comparison and a count per edge, over rows that stay in the processor's cache, is about twenty times as fast
+        as looking each value up.
 
         >>> NumericBins((0.0, 2.0)).counts([-1.0, 0.0, 1.0, 2.0, float("nan"), float("inf")]).tolist()
         [1, 2, 1]
         """
-        kept = finite(values)[0]
-        below = [np.count_nonzero(kept < edge) for edge in self.edges]
-        bounds: IntArray = np.array([0, *below, len(kept)], dtype=np.int64)
-        return bounds[1:] - bounds[:-1]
+        return self.counts_of_finite(finite(values)[0])
+
+    def counts_of_finite(self, kept: FloatArray) -> IntArray:
+        """As ``counts``, of values that are known to be finite.
+
+        >>> NumericBins((0.0, 2.0)).counts_of_finite(np.array([-1.0, 0.0, 1.0, 2.0])).tolist()
+        [1, 2, 1]
+        """
+        below = np.zeros(len(self.edges), dtype=np.int64)
+        room = np.empty(min(len(kept), BLOCK), dtype=np.bool_)
+        for at in range(0, len(kept), BLOCK):
+            block = kept[at : at + BLOCK]
+            less = room[: len(block)]
+            for cell, edge in enumerate(self.edges):
+                below[cell] += np.count_nonzero(np.less(block, edge, out=less))
+        return np.diff(below, prepend=0, append=len(kept))
 
     def missing(self, values: ArrayLike) -> int:
         """Rows whose value is NaN or None.
@@ -94,6 +112,19 @@ class NumericBins:
         [1, 1, 1, 1]
         """
         return np.append(self.counts(values), [self.missing(values), self.non_finite(values)])
+
+
+def _drawn(values: FloatArray) -> FloatArray:
+    """Some rows of very many, or all where too few of those have a value."""
+    if len(values) <= SAMPLED_FROM:
+        return values
+    some = values[_places(len(values))]
+    return some if np.count_nonzero(np.isfinite(some)) >= FEWEST else values
+
+
+@lru_cache(maxsize=4)
+def _places(rows: int) -> IntArray:
+    return np.random.default_rng(0).integers(0, rows, SAMPLE)
 
 
 def _first_values(ordered: FloatArray, wanted: int) -> FloatArray:

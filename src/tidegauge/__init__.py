@@ -3,6 +3,10 @@
 A service needs one line::
 
     client = tidegauge.init("checkout")
+
+Two frames need none::
+
+    print(tidegauge.compare(reference, current))
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ __all__ = [
     "Client",
     "Middleware",
     "__version__",
+    "compare",
     "current_client",
     "init",
     "last_prediction_id",
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
         trace_headers,
         track_predictions,
     )
+    from tidegauge.detectors.compare import compare
 
 
 def __getattr__(name: str) -> object:
@@ -41,6 +47,10 @@ def __getattr__(name: str) -> object:
         from tidegauge.collectors.integrations.asgi import Middleware
 
         return Middleware
+    if name == "compare":
+        from tidegauge.detectors.compare import compare
+
+        return compare
     if name in __all__:
         from tidegauge.collectors import sdk
 

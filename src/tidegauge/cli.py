@@ -19,6 +19,7 @@ import typer
 from tidegauge import __version__
 from tidegauge.cli_alerts import alerts
 from tidegauge.cli_calibrate import calibrate
+from tidegauge.cli_compare import compare
 from tidegauge.cli_diagnose import diagnose
 from tidegauge.cli_golden import golden
 from tidegauge.cli_hooks import hooks
@@ -244,6 +245,7 @@ def affected(
 app.command("load")(load_files)
 app.command("diagnose")(diagnose)
 app.command("calibrate")(calibrate)
+app.command("compare")(compare)
 
 
 @app.command("create-topics")
