@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 PIECE_ROWS = 100_000
 
-Reference = Annotated[
-    str, typer.Argument(help="What is well: .parquet, .csv, .ndjson, .arrow or .feather.")
-]
+Reference = Annotated[str, typer.Argument(help="What is well: .parquet, .csv, .ndjson, .arrow or .feather.")]
 Current = Annotated[str, typer.Argument(help="What is held against it; - for an Arrow stream on stdin.")]
 Columns = Annotated[str, typer.Option(metavar="A,B,...", help="default: every column of either side")]
 Exclude = Annotated[str, typer.Option(metavar="A,B,...", help="Columns that are no features, such as ids.")]
