@@ -205,7 +205,7 @@ def _with_width(soft: Answers, drawn: Answers, metrics: Sequence[str]) -> Iterat
 
 def _by_loss(rows: Rows, labelled: Answers, kept: Any, metrics: Sequence[str]) -> ByLoss:
     from sklearn.ensemble import HistGradientBoostingRegressor  # a second to import, and for models of numbers alone
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     encoding = Encoding.of(rows)
     matrix = encoding.matrix(rows)[kept]

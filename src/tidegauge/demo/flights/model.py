@@ -128,7 +128,7 @@ def _train(matrix: Floats, late: Floats) -> Any:
     """Fitted trees. One thread: on busy cores, two of them wait for each other far longer than they compute."""
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
     except ImportError as missing:
         raise MissingExtra("the flights demo", "demo") from missing
     categorical = list(range(len(NUMERIC), len(NUMERIC) + len(CATEGORICAL)))
