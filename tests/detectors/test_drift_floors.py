@@ -54,7 +54,7 @@ def test_weeks_with_their_own_weather_are_no_drift_more_often_than_stated(rng: n
     rounds = 40
     found = [drifting(evaluated(Profile(weeks(rng, 12)), weeks(rng, 1, first=13), 13)) for _ in range(rounds)]
     everywhere = sum(any(part == "all" for _, part in each) for each in found)
-    assert everywhere <= 14, f"{everywhere} of {rounds}: at the stated 14 % more than 14 in 1 run of 2000"
+    assert everywhere <= 8, f"{everywhere} of {rounds}: at the stated 5 % more than 8 in 1 run of 5000"
 
 
 def test_without_floors_from_the_reference_every_such_week_is_drift(rng: np.random.Generator) -> None:
@@ -69,7 +69,7 @@ def test_a_change_beyond_the_spread_is_found_and_says_where_its_floor_comes_from
     (found,) = (c for c in claims if (c.feature, c.detector, c.part) == ("weather0", "wasserstein", ALL))
     assert found.verdict is Verdict.DRIFT
     assert isinstance(found.outcome, Result)
-    assert found.outcome.note == "floor from 12 reference windows"
+    assert found.outcome.note.startswith("floor from 12 reference windows")
     assert found.outcome.effect > found.outcome.floor > 0.5
 
 
@@ -113,6 +113,24 @@ def test_of_many_windows_some_are_drawn_the_same_each_time(rng: np.random.Genera
     first, second = (OwnWindows(Profile(traffic), window).spread("x", ALL, "ks") for _ in range(2))
     assert len(first.distances) == MOST_WINDOWS
     assert first == second
+
+
+def test_one_more_window_of_normal_weather_passes_some_of_seven_floors_as_often_as_asked(
+    rng: np.random.Generator,
+) -> None:
+    passed = 0
+    for _ in range(400):
+        sizes = np.abs(rng.normal(size=(13, 7)))
+        floors = [Spread.of("wasserstein", sizes[:12, at].tolist()).floor(0.05 / 7) for at in range(7)]
+        passed += bool(np.any(sizes[12] > floors))
+    assert passed <= 36, f"{passed} of 400: at 5 % more than 36 in 1 run of 5000"
+
+
+def test_windows_that_are_quiet_but_for_one_burst_give_an_uncertain_floor() -> None:
+    bursts, even = [0.01] * 11 + [0.4], [0.1, 0.2, 0.3, 0.15, 0.05, 0.25]
+    assert Spread.of("missing", bursts, end=1.0).uneven
+    assert not Spread.of("missing", even, end=1.0).uneven
+    assert Spread.of("missing", bursts, end=1.0).floor(0.01) > 0.4
 
 
 @pytest.mark.parametrize("detector", ["psi", "ks", "wasserstein"])
