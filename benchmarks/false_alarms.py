@@ -20,7 +20,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from scipy.stats import binomtest
 from tidegauge.detectors.sequential.baseline import Baseline, Blocks, slots_of
 from tidegauge.detectors.sequential.bets import BettingProcess
 from tidegauge.detectors.sequential.conformal import Jumper, p_values, slack_of
-from tidegauge.detectors.sequential.e_detectors import log_threshold
+from tidegauge.detectors.sequential.e_detectors import log_thresholds
 from tidegauge.detectors.sequential.monitor import Monitor, State
 from tidegauge.detectors.statistics import (
     NumericBins,
@@ -279,9 +279,10 @@ def stream(seed: int, world: World, faults: bool) -> dict[str, object]:
     rng, started = np.random.default_rng(seed), time.process_time()
     tally, half = Tally(), world.weeks * 7 * PER_DAY
     looks = half * 365.25 / 12 / (world.weeks * 7)
-    log_a = log_threshold(world.streams, looks, 1.0)
+    log_a = thresholds(world, looks)
     slots = slots_of(np.arange(2 * half) * SECONDS, SECONDS, weekly=True)
-    found: dict[str, object] = {"streams": world.streams, "looks": half, "log10 A": round(log_a / math.log(10), 2)}
+    found: dict[str, object] = {"streams": world.streams, "looks": half}
+    found["log10 A, all traffic and slices"] = [round(each / math.log(10), 2) for each in log_a[:2]]
     delays: dict[str, object] = {}
     for number in range(world.features // world.chunk):
         means, noise = chunk_of(rng, world)
@@ -290,15 +291,21 @@ def stream(seed: int, world: World, faults: bool) -> dict[str, object]:
         tally += naive(means, noise, slots, half, 0.05 / world.streams)
         if faults and number < len(FAULTS):
             name, change = list(FAULTS.items())[number]
-            delays[name] = delayed(monitor, means[half:], noise[half:], slots[half:], change)
+            delays[name] = delayed(replace(monitor, together=False), means[half:], noise[half:], slots[half:], change)
     found |= {"false pages": tally.pages, "features with drift, z test each look, one law for all hours": tally.naive}
     found |= {"z test each look, same slot of the week": tally.naive_season, "delays": delays}
     return found | {"cpu_s": round(time.process_time() - started, 1)}
 
 
-def fitted(means: np.ndarray, noise: np.ndarray, slots: np.ndarray, log_a: float) -> Monitor:
+def fitted(means: np.ndarray, noise: np.ndarray, slots: np.ndarray, log_a: np.ndarray) -> Monitor:
     floors = np.where(np.nanmedian(means, axis=0) < 0.3, 0.02, 0.1)
     return Monitor(Baseline.fit(Blocks(means, noise, slots), PER_DAY), floors, log_a, PER_DAY)
+
+
+def thresholds(world: World, looks: float) -> np.ndarray:
+    """log A of the streams of a chunk: as in the family of all features."""
+    whole = np.arange(world.streams) % (world.slices + 1) == 0
+    return log_thresholds(whole, looks, 1.0)[: world.chunk * (world.slices + 1)]
 
 
 def naive(means: np.ndarray, noise: np.ndarray, slots: np.ndarray, half: int, alpha: float) -> Tally:
@@ -323,7 +330,7 @@ def delayed(
     slots: np.ndarray,
     change: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, object]:
-    """Of all streams of the chunk with a fault: how many are found, and after how many hours."""
+    """Of all streams of the chunk with a fault: how many are found, each by itself, and after how many hours."""
     days = np.arange(len(means)) / PER_DAY
     scale = np.where(monitor.floors < 0.05, 0.22, 1.0)
     shifted = means + change(days)[:, None] * scale

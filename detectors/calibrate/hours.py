@@ -43,12 +43,13 @@ class Sequential:
 
 
 def sequential(
-    hours: Hours, floors: FloatArray, log_a: float, wanted: float, rng: np.random.Generator
+    hours: Hours, floors: FloatArray, log_a: FloatArray, wanted: float, rng: np.random.Generator
 ) -> Sequential | None:
     """Each fourth of the weeks is left out once: baseline from the rest, then four weeks drawn from what was left out.
 
     None where the hours are less than 3 whole weeks. Weeks stay whole, so dependence within them stays. The season is
-    that of the hour of the week while each baseline has 3 weeks or more, else of the day.
+    that of the hour of the week while each baseline has 3 weeks or more, else of the day. A change is put into one
+    stream at a time: no other helps to find it.
     """
     weeks = len(hours.seconds) // WEEK_H
     if weeks < LEAST_WEEKS:
@@ -61,7 +62,7 @@ def sequential(
 
 
 def _run(
-    hours: Hours, group: IntArray, weeks: int, floors: FloatArray, log_a: float, rng: np.random.Generator
+    hours: Hours, group: IntArray, weeks: int, floors: FloatArray, log_a: FloatArray, rng: np.random.Generator
 ) -> tuple[int, int, list[tuple[str, FloatArray]]]:
     """Hours replayed, pages begun, and of each change the hours until each stream was found."""
     kept = np.setdiff1d(np.arange(weeks), group)
@@ -71,11 +72,12 @@ def _run(
     path = _weeks(blocks, rng.choice(group, size=4))
     changed = [(f"a step of {size:g} floors", np.full(len(path.slots), size)) for size in STEADY]
     changed.append(("a slope of 2 floors in two weeks", 2 * np.minimum(1.0, np.arange(len(path.slots)) / (2 * WEEK_H))))
-    names, courses = zip(("", np.zeros(len(path.slots))), *changed, strict=True)
-    first, began = watched(_repeated(monitor, len(names)), _with(path, courses, floors))
-    calm, *others = np.split(first, len(names))
-    delays = [(name, np.where(np.isfinite(calm), np.nan, each)) for name, each in zip(names[1:], others, strict=True)]
-    return len(path.slots), int(began[: len(floors)].sum()), delays
+    names, courses = zip(*changed, strict=True)
+    calm, began = watched(monitor, path)
+    first, _ = watched(_repeated(monitor, len(names)), _with(path, courses, floors))
+    others = np.split(first, len(names))
+    delays = [(name, np.where(np.isfinite(calm), np.nan, each)) for name, each in zip(names, others, strict=True)]
+    return len(path.slots), int(began.sum()), delays
 
 
 def _with(path: Blocks, courses: Sequence[FloatArray], floors: FloatArray) -> Blocks:
@@ -85,11 +87,12 @@ def _with(path: Blocks, courses: Sequence[FloatArray], floors: FloatArray) -> Bl
 
 
 def _repeated(monitor: Monitor, times: int) -> Monitor:
-    """For the same streams several times, side by side."""
+    """For the same streams several times, side by side, each by itself."""
     base = monitor.baseline
     tiled = {each.name: np.tile(getattr(base, each.name), times) for each in fields(base) if each.name != "season"}
     baseline = Baseline(season=np.tile(base.season, (1, times)), **tiled)
-    return Monitor(baseline, np.tile(monitor.floors, times), monitor.log_a, monitor.per_day)
+    log_a = np.tile(monitor.log_a, times)
+    return Monitor(baseline, np.tile(monitor.floors, times), log_a, monitor.per_day, together=False)
 
 
 def _weeks(blocks: Blocks, numbers: IntArray) -> Blocks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -13,6 +14,7 @@ from tidegauge.config import Watch
 from tidegauge.detectors.calibrate.hours import Sequential, sequential
 from tidegauge.detectors.calibrate.replay import TREND, Counts, Power, Replay, replay
 from tidegauge.detectors.sequential.family import HOURS_A_MONTH, Family
+from tidegauge.detectors.sequential.rollups import Hours
 from tidegauge.detectors.traffic import Traffic
 
 HOURS_A_WEEK = 168
@@ -50,13 +52,13 @@ class Rate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was replayed of one model. ``problem`` says why windows could not be."""
+    """What was replayed of one model; ``hours`` by family. ``problem`` says why windows could not be."""
 
     model: str
     watch: Watch
     replay: Replay | None
     problem: str
-    hours: Sequential | None
+    hours: Mapping[str, Sequential]
 
     @property
     def windows_a_week(self) -> float:
@@ -76,7 +78,7 @@ class Calibration:
             "windows_of_drawn_days": self._counts(found.drawn) if found and found.drawn.windows else None,
             "power": [self._power(*key, each) for key, each in found.power.items()] if found else [],
             "slow_trend": self._trend(found.trends) if found else None,
-            "sequential": _sequential(self.hours) if self.hours else None,
+            "sequential": {name: _sequential(each) for name, each in self.hours.items()},
         }
 
     def _counts(self, counts: Counts) -> dict[str, Any]:
@@ -142,21 +144,22 @@ def calibrate(
     traffic: Traffic | None,
     watch: Watch,
     kind: str,
-    family: Family | None,
+    families: Mapping[str, tuple[Family, Hours]],
     pages: float,
     draws: int,
     rng: np.random.Generator,
 ) -> Calibration:
-    """Replay the windows of ``traffic``, a reference of ``kind``, and the hours of ``family``, both optional.
+    """Replay the windows of ``traffic``, a reference of ``kind``, and the hours of ``families``, both optional.
 
-    ``pages`` is the wanted number of false pages a month of the family; ``draws`` the windows of drawn days a group.
+    ``pages`` is the wanted number of false pages a month of a family; ``draws`` the windows of drawn days a group.
     """
     problem, found = "", None
     try:
         found = replay(traffic or Traffic(0), watch, kind, draws, rng)
     except ValueError as error:
         problem = str(error)
-    hours = None
-    if family:
-        hours = sequential(family.hours, family.monitor.floors, family.monitor.log_a, pages, rng)
-    return Calibration(model, watch, found, problem, hours)
+    replayed = {}
+    for name, (family, known) in families.items():
+        floors, log_a = (each[: len(known.streams)] for each in family.limits)
+        replayed[name] = sequential(known, floors, log_a, pages, rng)
+    return Calibration(model, watch, found, problem, {name: each for name, each in replayed.items() if each})

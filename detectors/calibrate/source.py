@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import TypeAlias
+
+import numpy as np
 
 from tidegauge.config import Detectors, Watch
 from tidegauge.detectors import drift
@@ -11,15 +15,20 @@ from tidegauge.detectors.predictions import Predictions
 from tidegauge.detectors.references import Datum, References
 from tidegauge.detectors.schedule import EPOCH, watch_of
 from tidegauge.detectors.sequential.family import Family
+from tidegauge.detectors.sequential.rollups import Hours
 from tidegauge.detectors.sequential.round import SequentialRound
 from tidegauge.errors import TidegaugeError
 from tidegauge.incidents import Incidents
 from tidegauge.model import Window
 from tidegauge.store import Store
 
+MOST = 2_000_000
+"""Values, of streams times hours, that are replayed of a family: of more streams the first."""
+Families: TypeAlias = dict[str, tuple[Family, Hours]]
 
-def reference_of(store: Store, settings: Detectors, model: str, now: datetime) -> tuple[Watch, Datum, Family | None]:
-    """The watch of ``model``, its reference with rows, and the hours that its sequential tests stand on.
+
+def reference_of(store: Store, settings: Detectors, model: str, now: datetime) -> tuple[Watch, Datum, Families]:
+    """The watch of ``model``, its reference with rows, and the hours that its sequential tests stand on, by family.
 
     Raises:
         TidegaugeError: the model is not watched, or has no predictions.
@@ -40,4 +49,19 @@ def reference_of(store: Store, settings: Detectors, model: str, now: datetime) -
     references = References(predictions, incidents, Freezes(store), lambda *_: None)
     references.refresh(model, watch, now)
     datum = references.of(model, watch, window, drift.dimensions_of(watch))
-    return watch, datum, SequentialRound(store, settings).family(model, "outputs", watch, end, now)
+    round_ = SequentialRound(store, settings)
+    found = {name: round_.past(model, name, watch, end, now) for name in ("outputs", "features")}
+    return watch, datum, {name: (past[0], _of(*past)) for name, past in found.items() if past}
+
+
+def _of(family: Family, parts: Iterable[Hours]) -> Hours:
+    """The hours of the streams that are monitored, as many as can be replayed."""
+    wanted, kept, room = set(family.streams), list[Hours](), MOST
+    for hours in parts:
+        kept.append(
+            hours.only(np.array([at for at, each in enumerate(hours.streams) if each in wanted], dtype=np.intp))
+        )
+        room -= kept[-1].means.size
+        if room <= 0:
+            break
+    return Hours.joined(kept)

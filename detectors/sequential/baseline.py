@@ -5,7 +5,8 @@ reference shows them, for S streams at once:
 
 - the **season**: the mean of each slot (hour of the week, or of the day where the reference is under four weeks);
 - the **spread**: a block's mean varies by chance, s²/n, and by what its rows share, tau². Both are measured on
-  residuals that leave the block itself out of its slot's mean, so that a new block is expected to vary as they do;
+  residuals that leave the block itself out of its slot's mean, so that a new block is expected to vary as they do. A
+  share that was always the same varies by what chance would do to one row: what never was missing may go missing;
 - the **memory** phi: the correlation of neighbouring residuals z; u_t = (z_t - phi z_{t-1}) / sqrt(1 - phi²);
 - the **long run** v: the variance of sums of u over blocks, quarter days, days and two days, per block; the largest
   counts, raised by one standard error. w = u / sqrt(v) is what is monitored.
@@ -17,9 +18,10 @@ than two days and is not in the season (a week of bad weather) is in the margin 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tidegauge.detectors.statistics.arrays import FloatArray, IntArray
 
@@ -60,10 +62,22 @@ class Baseline:
         tau2 = np.maximum(0.0, _mean(residuals**2) - _mean(np.where(np.isfinite(residuals), noise, np.nan)))
         with np.errstate(divide="ignore", invalid="ignore"):
             z = residuals / np.sqrt(tau2 + reference.noise)
-            spread = np.sqrt(_mean(z**2))
+            spread = np.maximum(1.0, np.sqrt(_mean(z**2)))
             z = z / spread
         memory = _memory(z)
         return cls(season, tau2, spread, memory, _long_run(_whitened(z, memory), per_day), counted)
+
+    def take(self, streams: NDArray[np.intp]) -> Baseline:
+        """That of some streams, in this order."""
+        kept = {each.name: getattr(self, each.name)[..., streams] for each in fields(self)}
+        return Baseline(**kept)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Baseline]) -> Baseline:
+        """Several, of other streams each, side by side."""
+        return cls(
+            **{each.name: np.concatenate([getattr(one, each.name) for one in parts], -1) for each in fields(cls)}
+        )
 
     @property
     def usable(self) -> FloatArray:

@@ -19,7 +19,7 @@ import math
 import numpy as np
 from scipy.special import logsumexp
 
-from tidegauge.detectors.statistics.arrays import FloatArray
+from tidegauge.detectors.statistics.arrays import BoolArray, FloatArray
 
 
 def shiryaev_roberts(before: FloatArray, factor: FloatArray) -> FloatArray:
@@ -52,6 +52,21 @@ def mixture(logs: FloatArray, axes: int) -> FloatArray:
     count = math.prod(logs.shape[axis] for axis in over)
     found: FloatArray = np.asarray(logsumexp(logs, axis=over)) - math.log(count)
     return found
+
+
+def log_thresholds(whole: BoolArray, looks_per_month: float, false_pages_per_month: float) -> FloatArray:
+    """log A of each stream: half of the false pages for streams of all traffic (``whole``), half for those of slices.
+
+    What concerns all traffic is told first, and is not held up by how many slices there are.
+
+    >>> np.exp(log_thresholds(np.array([True, False, False]), 730, 1.0)).round().tolist()
+    [1460.0, 2920.0, 2920.0]
+    """
+    count = int(whole.sum())
+    if count in (0, len(whole)):
+        return np.full(len(whole), log_threshold(len(whole), looks_per_month, false_pages_per_month))
+    shared = np.where(whole, count, len(whole) - count)
+    return np.log(shared) + log_threshold(1, looks_per_month, false_pages_per_month / 2)
 
 
 def log_threshold(streams: int, looks_per_month: float, false_pages_per_month: float) -> float:

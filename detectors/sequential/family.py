@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from tidegauge.config import Watch
 from tidegauge.detectors.sequential.baseline import Baseline
-from tidegauge.detectors.sequential.e_detectors import log_threshold
+from tidegauge.detectors.sequential.e_detectors import log_thresholds
 from tidegauge.detectors.sequential.memory import Standing
 from tidegauge.detectors.sequential.monitor import Look, Monitor, State
-from tidegauge.detectors.sequential.rollups import Hours, Measure, Row, hours_of, parts_of
+from tidegauge.detectors.sequential.rollups import Hours, Measure, Stream
 from tidegauge.detectors.statistics.arrays import BoolArray, FloatArray
-from tidegauge.model import Window
+from tidegauge.model import ALL, Window
 
 HOURS_A_MONTH = 730.5
 LEAST, WEEKLY = timedelta(days=7), timedelta(days=28)
@@ -29,36 +28,39 @@ class Family:
     kind: str
     span: Window
     weekly: bool
-    hours: Hours
-    measures: tuple[Measure, ...]
+    streams: tuple[Stream, ...]
+    measures: Mapping[str, Measure]
     monitor: Monitor
 
     @classmethod
     def fit(
-        cls, kind: str, span: Window, rows: Sequence[Row], measures: tuple[Measure, ...], watch: Watch, pages: float
+        cls, kind: str, span: Window, hours: Iterable[Hours], measures: Iterable[Measure], pages: float
     ) -> Family | None:
-        """From sums of the hours of ``span``; ``pages`` are the wanted false pages a month. None: no stream varies."""
-        parts = parts_of(rows, watch.max_slices)
-        wanted = [(each.name, part) for each in measures for part in (parts if each.sliced else parts[:1])]
-        weekly = span.length >= WEEKLY
-        everything = hours_of(rows, span, wanted, measures)
-        usable = np.flatnonzero(Baseline.fit(everything.blocks(weekly), 24).usable)
-        if not len(usable):
-            return None
-        hours = everything.only(usable)
-        floors = _floors(hours, {each.name: each for each in measures})
-        monitor = Monitor(
-            Baseline.fit(hours.blocks(weekly), 24), floors, log_threshold(len(usable), HOURS_A_MONTH, pages)
-        )
-        return cls(kind, span, weekly, hours, measures, monitor)
+        """From the hours of ``span``, some streams at a time; ``pages`` are the wanted false pages a month.
 
-    def taken(self, standing: Standing | None, rows: Sequence[Row], span: Window) -> tuple[Standing, Look, BoolArray]:
+        None: no stream can be monitored.
+        """
+        weekly, named = span.length >= WEEKLY, {each.name: each for each in measures}
+        learned = [each for each in (_learned(part, weekly, named) for part in hours) if each[0]]
+        if not learned:
+            return None
+        streams = tuple(stream for found, _, _ in learned for stream in found)
+        baseline = Baseline.joined([each for _, each, _ in learned])
+        log_a = log_thresholds(np.array([part == ALL for _, part in streams]), HOURS_A_MONTH, pages)
+        monitor = Monitor(baseline, np.concatenate([each for _, _, each in learned]), log_a)
+        return cls(kind, span, weekly, streams, named, monitor)
+
+    @property
+    def limits(self) -> tuple[FloatArray, FloatArray]:
+        """Of each stream its floor and log A."""
+        return self.monitor.floors, np.broadcast_to(self.monitor.log_a, len(self.streams))
+
+    def taken(self, standing: Standing | None, new: Hours, span: Window) -> tuple[Standing, Look, BoolArray]:
         """Take in the hours of ``span``; the standing after them, what it says, and which alarms are on."""
-        streams = self.hours.streams
+        streams = self.streams
         state, alarmed = (
             standing.fitted_to(streams) if standing else (State.start(len(streams)), (None,) * len(streams))
         )
-        new = hours_of(rows, span, streams, self.measures)
         slots = new.blocks(self.weekly).slots
         began = np.array([each.timestamp() if each else np.nan for each in alarmed])
         for at, second in enumerate(new.seconds):
@@ -69,9 +71,11 @@ class Family:
         return Standing(span.end, self.kind, self.span, streams, state, since), look, on
 
 
-def _floors(hours: Hours, measures: dict[str, Measure]) -> FloatArray:
-    usual = np.nanmean(hours.means, axis=0)
-    deviation = np.sqrt(np.nanmean(hours.deviations**2, axis=0))
-    return np.array(
-        [measures[name].floor(float(usual[at]), float(deviation[at])) for at, (name, _) in enumerate(hours.streams)]
-    )
+def _learned(hours: Hours, weekly: bool, measures: Mapping[str, Measure]) -> tuple[list[Stream], Baseline, FloatArray]:
+    """Of the streams that can be monitored: which they are, what they look like, and their floors."""
+    baseline = Baseline.fit(hours.blocks(weekly), 24)
+    usable = np.flatnonzero(baseline.usable)
+    kept = hours.only(usable)
+    usual, deviation = np.nanmean(kept.means, axis=0), np.sqrt(np.nanmean(kept.deviations**2, axis=0))
+    floors = [measures[name].floor(float(usual[at]), float(deviation[at])) for at, (name, _) in enumerate(kept.streams)]
+    return list(kept.streams), baseline.take(usable), np.array(floors)

@@ -1,15 +1,22 @@
 """One look after another at many streams: evidence that a mean has left its season, since when, and by how much.
 
 For each stream, side and bet an e-detector runs on factors of Catoni's kind (``catoni``) of w - nu, with w the
-whitened, studentised block of the baseline and nu the *margin*: a third of the effect's floor, in the unit of w. So
-small changes for good, and the errors of the baseline itself, do not add up to an alarm however long one looks. The
-mixture over sides and bets of Shiryaev-Roberts e-detectors alarms at A: one false alarm in A looks or more, as long
-as a block's w, given those before, has a mean within the margin and a variance of at most 1. That is exact for
-independent blocks with a known baseline, and for dependent ones as good as the baseline describes them.
+whitened, studentised block of the baseline and nu the *margin*: a fourth of the effect's floor, in the unit of w, or
+one and a half standard errors of the baseline's level where that is less. So the errors of the baseline do not add up
+to an alarm however long one looks, and where weather is wide against the floor a slow change does not wait for its
+margin. What adds up and does not matter is kept quiet by the floor.
+
+The mixture over sides and bets of Shiryaev-Roberts e-detectors is M, of mean t at most after t looks. Over the S
+streams alarms are those of e-BH: of M times the stream's weight (1 on average) the k largest, k as great as can be with
+all k at A / k or more. Where any is, the weighted mean of all streams' e-detectors, which is one, is at A / S or more.
+So while nothing has changed the first alarm of *any* stream comes after A / S looks on average or more, however the
+streams depend on each other, as long as a block's w, given those before, has a mean within the margin and a variance
+of at most 1. That is exact for independent blocks with a known baseline, and for dependent ones as good as the baseline
+describes them. Sources: Shin, Ramdas and Rinaldo 2024 (arXiv 2203.03532); Wang and Ramdas 2022 (arXiv 2009.02824).
 
 The e-CUSUM of the best bet dates the change (its last new beginning); the blocks since then give the effect, and a
 confidence sequence whose level is divided by the number of blocks at which the change could have begun. An average
-that forgets half in half a day says when it is over.
+that forgets half in half a day says where a trend has come to, and when it is over.
 """
 
 from __future__ import annotations
@@ -31,6 +38,10 @@ SHAPE = (2, len(BETS))
 """Sides (more, less) and bets."""
 ROOM = 3.0
 """How far log M may rise above log A: what is over is found to be over soon."""
+MARGIN, ERRORS = 0.25, 1.5
+"""Of the floor; and of standard errors of the baseline's level."""
+AHEAD = 1.5
+"""How many times its mean since it began a trend may have come to; a straight line is at twice its mean."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,10 @@ class State:
 
 @dataclass(frozen=True)
 class Look:
-    """What a look shows of S streams. Effects are in the streams' own units, above (positive) or below the season."""
+    """What a look shows of S streams. Effects are in the streams' own units, above (positive) or below the season.
+
+    ``effect`` is the mean since the change, with its interval; ``recent`` that of about the last day.
+    """
 
     log_e: FloatArray
     log_e_process: FloatArray
@@ -77,16 +91,22 @@ class Look:
     high: FloatArray
     since: FloatArray
     blocks: FloatArray
+    recent: FloatArray
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """A baseline, and the effect below which nothing matters, of S streams in their units."""
+    """A baseline, and the effect below which nothing matters, of S streams in their units.
+
+    ``log_a`` is that of all streams, or one for each: A of all of them over the stream's weight. Not ``together``: each
+    stream has to reach its own A, as if no other changed.
+    """
 
     baseline: Baseline
     floors: FloatArray
-    log_a: float = np.inf
+    log_a: FloatArray | float = np.inf
     per_day: int = 24
+    together: bool = True
 
     def step(self, state: State, means: Array, noise: Array, slot: int, began: float) -> State:
         """One more block, begun at ``began`` seconds since 1970; a stream without a value (NaN) stays as it is."""
@@ -100,7 +120,7 @@ class Monitor:
             unit = kept * deviation / (1 - memory)
             there = np.isfinite(w) & (base.usable > 0)
         w, unit = np.where(there, w, 0.0), np.where(there, unit, 1.0)
-        margin = self.floors / (3 * unit)
+        margin = np.minimum(MARGIN * self.floors / unit, ERRORS / np.sqrt(np.maximum(base.blocks, 1)))
         factor = log_factor(np.stack([w - margin, -w - margin], axis=1))
         factor = np.where(there[:, None, None], factor, 0.0)
         after = self._advanced(state, factor, np.where(there, residual, 0.0), unit, began, there)
@@ -111,7 +131,8 @@ class Monitor:
     ) -> State:
         seen = there[:, None, None]
         anew = seen & (state.chain <= 0)
-        detector = np.minimum(shiryaev_roberts(state.detector, factor), self.log_a + ROOM)
+        most = np.broadcast_to(self.log_a, self.floors.shape) + ROOM
+        detector = np.minimum(shiryaev_roberts(state.detector, factor), most[:, None, None])
         chain = e_cusum(state.chain, factor)
         old = np.where(anew, 0.0, 1.0)
         one = there.astype(np.float64)[:, None, None]
@@ -132,13 +153,25 @@ class Monitor:
     def settled(self, state: State, already: BoolArray) -> tuple[State, Look, BoolArray]:
         """The state after a look, the look, and where alarms are on, ``already`` being those that were on before it.
 
-        An alarm begins where the evidence passes A and the effect its floor, and ends where the half day that is past
-        is back within half the floor; the stream's evidence then begins anew.
+        An alarm begins where the evidence passes and the effect, or what it has come to, its floor, and ends where the
+        half day that is past is back within half the floor; the stream's evidence then begins anew.
         """
         look = self.look(state)
-        lasting = np.sign(look.effect) * state.recent >= self.floors / 2
-        on = (already | ((look.log_e >= self.log_a) & (np.abs(look.effect) >= self.floors))) & lasting
+        effect, recent = np.abs(look.effect), np.sign(look.effect) * state.recent
+        matters = np.maximum(effect, np.minimum(recent, AHEAD * effect)) >= self.floors
+        on = (already | (self.passed(look.log_e) & matters)) & (recent >= self.floors / 2)
         return (state.anew(already & ~on) if np.any(already & ~on) else state), look, on
+
+    def passed(self, log_e: FloatArray) -> BoolArray:
+        """Which streams e-BH rejects: the k with the most evidence for their weight, all of them at A / k or more."""
+        over = log_e - self.log_a
+        if not self.together:
+            return np.asarray(over >= 0)
+        order = np.argsort(-over)
+        enough = np.flatnonzero(over[order] >= -np.log(np.arange(1, len(over) + 1)))
+        found = np.zeros(len(over), dtype=np.bool_)
+        found[order[: enough[-1] + 1 if len(enough) else 0]] = True
+        return found
 
     def look(self, state: State, alpha: float = 0.05) -> Look:
         """What the state says now."""
@@ -151,4 +184,4 @@ class Monitor:
         effect = moved / count
         radius = mean_radius(count, alpha / np.maximum(state.looks, 1.0)) * scaled / count
         log_e, process = mixture(state.detector, 2), mixture(state.process, 2)
-        return Look(log_e, process, effect, effect - radius, effect + radius, began, blocks)
+        return Look(log_e, process, effect, effect - radius, effect + radius, began, blocks, state.recent)

@@ -1,6 +1,7 @@
 """Hours of a model as blocks of streams: score, its spread, volume, errors and labels, of all traffic and of slices.
 
-Read from the sums by hour (``predictions_1h``) and from the view ``labelled``; never a row of a feature.
+Read from the sums by hour (``predictions_1h``) and from the view ``labelled``; never a row of a feature: those have
+hours of their own (``feature_hours``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tidegauge.detectors.statistics.arrays import FloatArray, IntArray
 from tidegauge.model import ALL, Slice, Window
 from tidegauge.store import Store
 
+DETECTOR = "sequential"
 HOUR_S = 3600
 LEAST_ROWS = 5
 """Of an hour; a mean of fewer says nothing."""
@@ -47,16 +49,22 @@ GROUP BY at, dimension, slice"""  # noqa: S608 - constants
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One number of an hour: ``read`` gives its mean, the variance that it has by chance, and one row's deviation.
+    """One number of an hour. ``floor`` says from typical mean and deviation what matters, in the unit of the mean.
 
-    ``floor`` says from typical mean and deviation what matters, in the unit of the mean.
+    ``feature`` and ``detector`` are what findings call it; ``name`` tells it from the others of its family.
     """
 
     name: str
     unit: str
-    read: Callable[[Row], tuple[float, float, float]]
     floor: Callable[[float, float], float]
     sliced: bool = True
+    feature: str = ""
+    detector: str = DETECTOR
+
+    @property
+    def about(self) -> str:
+        """The feature of its findings."""
+        return self.feature or self.name
 
 
 NOTHING = (np.nan, np.nan, np.nan)
@@ -83,25 +91,35 @@ def _share(hits: float, count: float) -> tuple[float, float, float]:
     return hits / count, spread / count, spread**0.5
 
 
-def _of_mean(mean: float, deviation: float) -> float:
+def of_mean(mean: float, deviation: float) -> float:
     """A tenth of a deviation of the rows, or of the mean where that is less."""
     return min(0.1 * deviation, max(0.1 * abs(mean), 0.02 * deviation))
 
 
+def _volume(row: Row) -> tuple[float, float, float]:
+    return float(np.log(row["n"] + 0.5)), 1 / (row["n"] + 0.5), 1.0
+
+
+def _of_rows(row: Row) -> tuple[float, float, float]:
+    return _mean(row["k"], row["s"], row["q"])
+
+
+READ: Mapping[str, Callable[[Row], tuple[float, float, float]]] = {
+    "score": _of_rows,
+    "score_spread": _spread,
+    "volume": _volume,
+    "error_rate": lambda row: _share(row["w"], row["n"]),
+    "absolute_error": _of_rows,
+    "label": lambda row: _mean(row["lk"], row["ls"], row["lq"]),
+}
+"""From sums to an hour's mean, the variance that it has by chance, and one row's deviation."""
 MEASURES = (
-    Measure("score", "score", lambda row: _mean(row["k"], row["s"], row["q"]), _of_mean),
-    Measure("score_spread", "log of the deviation", _spread, lambda *_: float(np.log(1.2))),
-    Measure("volume", "log of the rows", lambda row: (float(np.log(row["n"] + 0.5)), 1 / (row["n"] + 0.5), 1.0),
-            lambda *_: float(np.log(1.25)), sliced=False),
-)  # fmt: skip
-ERRORS = (
-    Measure("error_rate", "share of rows", lambda row: _share(row["w"], row["n"]), lambda *_: 0.02),
-    Measure("label", "label", lambda row: _mean(row["lk"], row["ls"], row["lq"]), _of_mean),
+    Measure("score", "score", of_mean),
+    Measure("score_spread", "log of the deviation", lambda *_: float(np.log(1.2))),
+    Measure("volume", "log of the rows", lambda *_: float(np.log(1.25)), sliced=False),
 )
-REGRESSION = (
-    Measure("absolute_error", "label", lambda row: _mean(row["k"], row["s"], row["q"]), _of_mean),
-    ERRORS[1],
-)
+ERRORS = (Measure("error_rate", "share of rows", lambda *_: 0.02), Measure("label", "label", of_mean))
+REGRESSION = (Measure("absolute_error", "label", of_mean), ERRORS[1])
 EMPTY_HOUR: Row = {"n": 0}
 
 
@@ -119,6 +137,18 @@ class Hours:
         """Some of the streams."""
         kept = tuple(self.streams[each] for each in at)
         return Hours(self.seconds, kept, self.means[:, at], self.noise[:, at], self.deviations[:, at])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Hours]) -> Hours:
+        """Several, of the same hours and other streams each, side by side."""
+        streams = tuple(stream for each in parts for stream in each.streams)
+        columns = ([each.means for each in parts], [each.noise for each in parts], [each.deviations for each in parts])
+        return cls(parts[0].seconds, streams, *(np.hstack(each) for each in columns))
+
+    @property
+    def end(self) -> datetime:
+        """Of the last hour."""
+        return datetime.fromtimestamp(int(self.seconds[-1]) + HOUR_S, UTC)
 
     def blocks(self, weekly: bool) -> Blocks:
         """For a baseline."""
@@ -166,14 +196,18 @@ def parts_of(rows: Iterable[Row], most: int) -> list[Slice]:
     return kept
 
 
-def hours_of(rows: Sequence[Row], span: Window, streams: Sequence[Stream], measures: Sequence[Measure]) -> Hours:
+def streams_of(measures: Iterable[Measure], parts: Sequence[Slice]) -> list[Stream]:
+    """Each measure in each part of the traffic; ``parts`` begin with all of it."""
+    return [(each.name, part) for each in measures for part in (parts if each.sliced else parts[:1])]
+
+
+def hours_of(rows: Sequence[Row], span: Window, streams: Sequence[Stream]) -> Hours:
     """The hours of ``span`` in order; hours and streams without rows are NaN, or no rows for the volume."""
     start, end = (int(each.timestamp()) // HOUR_S for each in (span.start, span.end))
-    named = {measure.name: measure for measure in measures}
     found = {(row["at"] // HOUR_S, row["dimension"], row["slice"]): row for row in rows}
     table = np.full((3, end - start, len(streams)), np.nan)
     for column, (name, part) in enumerate(streams):
-        read = named[name].read
+        read = READ[name]
         for at in range(start, end):
             row = found.get((at, part.dimension, part.value), EMPTY_HOUR if name == "volume" else None)
             table[:, at - start, column] = NOTHING if row is None else read(row)

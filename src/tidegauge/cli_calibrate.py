@@ -29,15 +29,16 @@ def calibrate(
 
     from tidegauge.detectors.calibrate import calibrate as replayed
     from tidegauge.detectors.calibrate import reference_of
+    from tidegauge.detectors.sequential.sources import FAMILIES
     from tidegauge.store import Store
 
     settings = load(config)
     store = Store(settings.dsn, settings.clickhouse.database)
     now = (until or datetime.now(UTC)).replace(tzinfo=UTC)
-    watch, datum, family = reference_of(store, settings.detectors, model, now)
+    watch, datum, families = reference_of(store, settings.detectors, model, now)
     traffic = datum.profile.traffic if datum.profile else None
-    pages = settings.detectors.false_pages_per_month
-    found = replayed(model, traffic, watch, datum.kind, family, pages, draws, np.random.default_rng(seed)).as_json()
+    pages = settings.detectors.false_pages_per_month / len(FAMILIES)
+    found = replayed(model, traffic, watch, datum.kind, families, pages, draws, np.random.default_rng(seed)).as_json()
     typer.echo(json.dumps(found) if json_output else "\n".join(lines(found)))
 
 
@@ -49,7 +50,10 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     for name in ("whole_windows", "windows_of_drawn_days"):
         yield from _counts(name.replace("_", " "), found[name]) if found[name] else ()
     yield from _power(found["power"], found["slow_trend"])
-    yield from _sequential(found["sequential"]) if found["sequential"] else ("hours: too few for the sequential tests",)
+    for name, hours in found["sequential"].items():
+        yield from _sequential(name, hours)
+    if not found["sequential"]:
+        yield "hours: too few for the sequential tests"
 
 
 def _rate(rate: dict[str, Any], unit: str = "") -> str:
@@ -79,9 +83,9 @@ def _power(power: list[dict[str, Any]], trend: dict[str, Any] | None) -> Iterato
         yield f"  {trend['course']}: found {_rate(trend['found'])}{windows}"
 
 
-def _sequential(hours: dict[str, Any]) -> Iterator[str]:
+def _sequential(name: str, hours: dict[str, Any]) -> Iterator[str]:
     pages = hours["false_pages_a_month"]
-    yield f"\nsequential tests, {hours['streams']} streams, {hours['months_replayed']:g} months replayed"
+    yield f"\nsequential tests of {name}, {hours['streams']} streams, {hours['months_replayed']:g} months replayed"
     yield f"  false pages a month: {pages['value']:g}, at most {pages['at_most']:g} at 95 %; wanted {pages['wanted']:g}"
     for row in hours["delays"]:
         soon = f"median {row['median_hours']:g} h" if row["median_hours"] else "none"

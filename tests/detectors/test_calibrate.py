@@ -78,18 +78,18 @@ def _seconds(traffic: Traffic) -> np.ndarray:
 
 
 def test_larger_shifts_are_found_more_often(rng: Rng) -> None:
-    found = calibrate("m", world(rng, 24), WATCH, "training", None, 1.0, 0, rng).as_json()
+    found = calibrate("m", world(rng, 24), WATCH, "training", {}, 1.0, 0, rng).as_json()
     means = [row["power"]["value"] for row in found["power"] if row["shift"] == "mean, deviations"]
     assert means == sorted(means)
     assert means[-1] == 1.0
     assert {row["shift"] for row in found["power"]} == {each.kind for each in shifts()}
     assert found["slow_trend"]["found"]["value"] == 1.0
-    assert found["sequential"] is None
+    assert found["sequential"] == {}
 
 
 def test_windows_of_several_days_are_also_drawn_day_by_day(rng: Rng) -> None:
     watch = WATCH.model_copy(update={"window_hours": 72.0, "step_hours": 72.0})
-    found = calibrate("m", world(rng, 25), watch, "training", None, 1.0, 5, rng).as_json()
+    found = calibrate("m", world(rng, 25), watch, "training", {}, 1.0, 5, rng).as_json()
     assert found["whole_windows"]["windows"] == 8
     assert found["windows_of_drawn_days"]["windows"] == 20
 
@@ -104,7 +104,7 @@ def test_each_window_is_left_out_once_and_its_rows_are_not_in_its_reference(rng:
 
 
 def test_a_reference_of_three_windows_is_too_short_and_says_so(rng: Rng) -> None:
-    found = calibrate("m", world(rng, 3), WATCH, "training", None, 1.0, 0, rng).as_json()
+    found = calibrate("m", world(rng, 3), WATCH, "training", {}, 1.0, 0, rng).as_json()
     assert "4 are needed" in found["problem"]
     assert found["whole_windows"] is None
 
@@ -116,7 +116,9 @@ def test_the_hours_of_a_calm_past_give_no_page_and_find_steps(rng: Rng) -> None:
     means = 3 + season + rng.normal(0, 0.05, (len(seconds), streams))
     flat = np.full(means.shape, 0.05**2)
     names = tuple(("score", ALL if not at else Slice("port", str(at))) for at in range(streams))
-    found = sequential(Hours(seconds, names, means, flat, flat), np.full(streams, 0.05), 8.0, 1.0, rng)
+    found = sequential(
+        Hours(seconds, names, means, flat, flat), np.full(streams, 0.05), np.full(streams, 8.0), 1.0, rng
+    )
     assert found
     assert (found.streams, found.weeks, found.pages) == (streams, weeks, 0)
     once, twice, *_, slope = found.delays
@@ -128,15 +130,16 @@ def test_the_hours_of_a_calm_past_give_no_page_and_find_steps(rng: Rng) -> None:
 def test_the_command_prints_numbers_of_a_stored_model(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     Stream(store).days(0, 23, rows=120)
     detectors = Detectors(models=(Watch(reference=Reference(kind="trailing", gap_days=0), slices=("port",)),))
-    watch, datum, family = reference_of(store, detectors, "risk", day(23))
-    assert datum.profile and family and watch.slices == ("port",)
+    watch, datum, families = reference_of(store, detectors, "risk", day(23))
+    assert datum.profile and watch.slices == ("port",)
+    assert set(families) == {"outputs", "features"}
     monkeypatch.setattr("tidegauge.store.Store", lambda *_: store)
     until = f"{day(23) + timedelta(minutes=5):%Y-%m-%dT%H:%M:%S}"
     shown = CliRunner().invoke(app, ["calibrate", "risk", "--draws", "0", "--until", until, "--json"])
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.output)
     assert found["whole_windows"]["windows"] >= 20
-    assert found["sequential"]["false_pages_a_month"]["wanted"] == 1.0
+    assert found["sequential"]["features"]["false_pages_a_month"]["wanted"] == pytest.approx(1 / 3)
     text = "\n".join(lines(found))
     assert "false pages a month" in text
     assert "found in all traffic within one window" in text

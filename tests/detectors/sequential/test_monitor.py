@@ -65,11 +65,29 @@ def test_a_mean_that_falls_by_fifteen_percent_in_two_weeks_is_found_before_they_
     assert np.median(first) < 14 * PER_DAY
 
 
-def test_a_change_of_half_the_floor_is_never_told_however_long_it_lasts(rng: Rng) -> None:
+def test_a_change_of_less_than_half_the_floor_is_hardly_ever_told_however_long_it_lasts(rng: Rng) -> None:
     means = traffic(rng, weather=0.0)
     means[HALF:] += 0.04
     _, first, _ = monitored(means)
-    assert np.all(first < 0)
+    assert np.count_nonzero(first >= 0) <= 3
+
+
+def test_a_fall_of_fifteen_hundredths_of_a_deviation_is_found_about_when_it_passes_its_floor(rng: Rng) -> None:
+    """It reaches the floor after 224 h."""
+    means = traffic(rng, weather=0.01)
+    means[HALF:] -= 0.15 * np.minimum(1, np.arange(HALF) / (14 * PER_DAY))[:, None]
+    _, first, _ = monitored(means)
+    assert np.mean(first >= 0) == 1.0
+    assert np.median(first) < 11 * PER_DAY
+
+
+def test_streams_that_change_together_are_found_sooner_than_one_alone() -> None:
+    monitor = Monitor(
+        Baseline.fit(Blocks(np.ones((2, 4)), np.ones((2, 4)), np.zeros(2, dtype=np.int64)), 24), np.ones(4), 4.0
+    )
+    together, alone = np.array([3.4, 3.4, 3.4, 0.0]), np.array([3.4, 0.0, 0.0, 0.0])
+    assert monitor.passed(together).tolist() == [True, True, True, False]
+    assert not monitor.passed(alone).any()
 
 
 def test_effect_and_interval_are_those_of_the_change(rng: Rng) -> None:

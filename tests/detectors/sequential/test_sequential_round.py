@@ -27,7 +27,7 @@ def stream(store: Store) -> Stream:
     return stream
 
 
-def looked(store: Store, last: float, first: float = LEARNED, every_h: int = 6) -> list[Finding]:
+def looked(store: Store, last: float, first: float = LEARNED, every_h: int = 12) -> list[Finding]:
     round_ = SequentialRound(store, SETTINGS)
     return [finding for now in times(first, last, every_h) for finding in round_.run("risk", now)]
 
@@ -49,8 +49,9 @@ def test_a_calm_stream_raises_no_alarm_and_says_so_once_a_day(store: Store, stre
     stream.days(LEARNED, LEARNED + 3, rows=480)
     findings = looked(store, LEARNED + 3)
     assert {each.verdict for each in findings} == {Verdict.STABLE}
-    assert {each.detector for each in findings} == {"sequential"}
-    assert {each.feature for each in findings if each.dimension == ""} == {"score", "volume"}
+    assert {each.detector for each in findings} == {"sequential", "sequential_missing"}
+    assert {each.feature for each in findings} == {"score", "volume", "age", "income", "plan"}
+    assert {each.dimension for each in findings} == {""}
     assert len([each for each in findings if each.feature == "score"]) <= 4
 
 
