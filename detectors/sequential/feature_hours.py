@@ -25,7 +25,7 @@ ROLLED = """SELECT toUnixTimestamp(hour) AS at, sum(predictions) AS rows FROM pr
 WHERE model = {model:String} AND dimension = ''
   AND hour >= toDateTime({start:UInt32}, 'UTC') AND hour < toDateTime({end:UInt32}, 'UTC') GROUP BY at ORDER BY at"""
 COUNTED = """SELECT toUnixTimestamp(hour) AS at, argMax(seen, written_at) AS counted FROM feature_hours
-WHERE model = {model:String} AND feature = '' AND dimension = '' AND slice = ''
+WHERE model = {model:String} AND feature = '' AND dimension = '' AND slice = '' AND kind = 'seen'
   AND hour >= toDateTime({start:UInt32}, 'UTC') AND hour < toDateTime({end:UInt32}, 'UTC') GROUP BY at"""
 PARTS = """arrayConcat([('', '')], arrayFilter(part -> has({slices:Array(String)}, concat(part.1, '\\x1f', part.2)),
     arrayMap(name -> (name, slices[name]), {dimensions:Array(String)})))"""
@@ -57,9 +57,7 @@ FROM (
   FROM (SELECT hour, part, arrayJoin(arrayZip(mapKeys(categories), mapValues(categories))) AS each FROM ({ROWS}))
   WHERE name != '' GROUP BY hour, part, feature, name)
 GROUP BY hour, part, feature"""  # noqa: S608
-SIZES = f"""{INTO} '', '', count(), 0, 0, [], [],
-  if(part.1 = '', {{seen:Array(UInt64)}}[indexOf({{hours:Array(UInt32)}}, toUnixTimestamp(hour))], 0),
-  {{now:DateTime64(6)}}
+SIZES = f"""{INTO} '', '', count(), 0, 0, [], [], 0, {{now:DateTime64(6)}}
 FROM ({ROWS}) GROUP BY hour, part"""
 KNOWN = """SELECT feature, kind, sum(rows) AS n, sumMap(names, counts) AS named FROM feature_hours FINAL
 WHERE model = {model:String} AND dimension = '' AND slice = '' AND feature != ''
@@ -67,7 +65,7 @@ WHERE model = {model:String} AND dimension = '' AND slice = '' AND feature != ''
 GROUP BY feature, kind ORDER BY feature, kind"""
 READ = """SELECT toUnixTimestamp(hour) AS at, dimension, slice, feature, kind, rows, mean, variance, names, counts
 FROM feature_hours FINAL
-WHERE model = {model:String} AND feature IN {features:Array(String)}
+WHERE model = {model:String} AND feature IN {features:Array(String)} AND kind != 'seen'
   AND (dimension = '' OR has({slices:Array(String)}, concat(dimension, '\\x1f', slice)))
   AND hour >= toDateTime({start:UInt32}, 'UTC') AND hour < toDateTime({end:UInt32}, 'UTC')"""
 
@@ -123,7 +121,7 @@ class FeatureHours:
             yield batch
 
     def _count(self, model: str, parts: Sequence[Slice], hours: Sequence[tuple[int, int]], now: datetime) -> None:
-        """The sizes come last: an hour without them is counted again."""
+        """What was seen is written last: an hour without that is counted again, and one whose rows are gone is not."""
         params: dict[str, Any] = {
             "model": model,
             "slices": _named(parts),
@@ -131,12 +129,14 @@ class FeatureHours:
             "start": hours[0][0],
             "end": hours[-1][0] + HOUR_S,
             "hours": [at for at, _ in hours],
-            "seen": [rows for _, rows in hours],
             "every": ceil(max(rows for _, rows in hours) / self._max_rows),
             "now": now.astimezone(UTC),
         }
         for statement in (NUMBERS, TEXTS, SIZES):
             self._store.execute(statement, params)
+        seen = {"model": model, "dimension": "", "slice": "", "feature": "", "kind": "seen", "written_at": now}
+        marks = [seen | {"hour": datetime.fromtimestamp(at, UTC), "seen": rows} for at, rows in hours]
+        self._store.insert("feature_hours", marks)
 
 
 def _named(parts: Sequence[Slice]) -> list[str]:

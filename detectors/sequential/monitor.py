@@ -93,6 +93,12 @@ class Look:
     blocks: FloatArray
     recent: FloatArray
 
+    @property
+    def reach(self) -> FloatArray:
+        """How far it has come: the mean since the change, or the last day where that is further, within reason."""
+        effect = np.abs(self.effect)
+        return np.maximum(effect, np.minimum(np.sign(self.effect) * self.recent, AHEAD * effect))
+
 
 @dataclass(frozen=True)
 class Monitor:
@@ -157,9 +163,8 @@ class Monitor:
         half day that is past is back within half the floor; the stream's evidence then begins anew.
         """
         look = self.look(state)
-        effect, recent = np.abs(look.effect), np.sign(look.effect) * state.recent
-        matters = np.maximum(effect, np.minimum(recent, AHEAD * effect)) >= self.floors
-        on = (already | (self.passed(look.log_e) & matters)) & (recent >= self.floors / 2)
+        lasting = np.sign(look.effect) * look.recent >= self.floors / 2
+        on = (already | (self.passed(look.log_e) & (look.reach >= self.floors))) & lasting
         return (state.anew(already & ~on) if np.any(already & ~on) else state), look, on
 
     def passed(self, log_e: FloatArray) -> BoolArray:

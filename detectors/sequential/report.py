@@ -66,7 +66,7 @@ def _result(family: Family, look: Look, at: int) -> Result:
         method=family.measures[family.streams[at][0]].detector,
         value=float(max(look.log_e[at], -700.0)) / LOG_TEN,
         p_value=exp(-min(700.0, max(0.0, look.log_e_process[at]))),
-        effect=float(max(abs(look.effect[at]), min(abs(look.recent[at]), AHEAD * abs(look.effect[at])))),
+        effect=float(look.reach[at]),
         floor=float(family.monitor.floors[at]),
         n_reference=int(family.monitor.baseline.blocks[at]),
         n_current=int(look.blocks[at]),

@@ -28,7 +28,7 @@ ONE_HOUR = """avgIf(features['age'], there) AS m, varSampIf(features['age'], the
 FROM (SELECT *, mapContains(features, 'age') AS there FROM predictions)
 WHERE toStartOfHour(timestamp) = toDateTime('2026-04-02 05:00:00', 'UTC') AND slices['port'] = 'AA'"""
 SIZES = "SELECT count() AS n, uniqExact(hour) AS hours, sum(rows) AS rows FROM feature_hours"
-OF_ALL = "WHERE feature = '' AND dimension = ''"
+OF_ALL = "WHERE feature = '' AND dimension = '' AND kind = ''"
 
 
 @pytest.fixture
@@ -96,6 +96,16 @@ def test_an_hour_is_counted_once_and_again_when_more_rows_have_come(store: Store
     counted(store)
     assert store.rows(f"{SIZES} {OF_ALL}")[0]["n"] == 49
     assert store.rows(f"{SIZES} FINAL {OF_ALL}")[0]["rows"] == 510
+
+
+def test_an_hour_whose_rows_are_gone_is_not_counted_for_ever(store: Store) -> None:
+    Stream(store).days(0, 1, rows=240)
+    store.execute("TRUNCATE TABLE predictions")
+    hours = FeatureHours(store, 10)
+    for _ in range(3):
+        done = hours.count("risk", [ALL], Window(day(0), day(1)), NOW)
+    assert done
+    assert hours.known("risk", Window(day(0), day(1))) == []
 
 
 def test_a_long_past_is_counted_in_several_rounds_and_a_large_hour_by_a_sample(store: Store) -> None:
