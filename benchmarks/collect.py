@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"chdb://{folder}")
         migrate(store)
-        store.execute("CREATE TABLE decoded AS otlp_spans_in")
+        store.execute("CREATE TABLE decoded AS spans_in")
         payloads = [_request(number) for number in range(REQUESTS)]
         report(
             "Embedded ingest, microseconds a span of 20 attributes and 2 kB",

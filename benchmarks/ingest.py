@@ -76,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"chdb://{folder}")
         migrate(store)
-        store.execute("CREATE TABLE decoded AS otlp_spans_in")
+        store.execute("CREATE TABLE decoded AS spans_in")
         _report(store, given)
         store.close()
 

@@ -114,13 +114,16 @@ def _points(metric: Any) -> int:
     return len(getattr(metric, kind).data_points) if kind else 0
 
 
-def normalise(signal: Signal, payload: bytes) -> bytes:
+def normalise(signal: Signal, payload: bytes, *, arrays: bool = False) -> bytes:
     """The same request with nested attribute values as JSON strings; the same object where there are none.
 
     Nested are key-value lists and arrays that hold a list or an array.
+
+    Args:
+        arrays: All arrays as JSON strings, and every value encoded as the protobuf library does: shortest, and once.
     """
-    places = _nested(signal, payload)
-    if not places:
+    places = _nested(signal, payload, arrays)
+    if not places and not arrays:
         return payload
     request = parse(signal, payload)
     for place in places:
@@ -143,10 +146,10 @@ def plain(value: AnyValue) -> Any:
     return getattr(value, kind) if kind else None
 
 
-def _nested(signal: Signal, payload: bytes) -> list[str]:
+def _nested(signal: Signal, payload: bytes, arrays: bool = False) -> list[str]:
     """Where nested values are, as paths from the request: ``resource_logs[0].scope_logs[0].log_records[2].body``."""
     try:
-        request: Any = _strict(signal).FromString(payload)
+        request: Any = _strict(signal, arrays).FromString(payload)
     except DecodeError as error:
         raise InvalidPayload(f"not a protobuf {REQUESTS[signal].__name__}: {error}") from error
     if request.IsInitialized():
@@ -179,31 +182,31 @@ def _outline() -> type[Message]:
 
 
 @cache
-def _strict(signal: Signal) -> type[Message]:
-    """The request's type, but with a required field that nothing has in all that is nested.
+def _strict(signal: Signal, arrays: bool = False) -> type[Message]:
+    """The request's type, but with a required field that nothing has in all that is nested, or in all arrays too.
 
     So that the search for nested values is one call into the protobuf library, rather than a walk in Python over every
     attribute: ``IsInitialized`` is false where there is one, and ``FindInitializationErrors`` names them all.
     """
     pool = DescriptorPool()
-    _add(pool, REQUESTS[signal].DESCRIPTOR.file)
+    _add(pool, REQUESTS[signal].DESCRIPTOR.file, arrays)
     return GetMessageClass(pool.FindMessageTypeByName(REQUESTS[signal].DESCRIPTOR.full_name))
 
 
-def _add(pool: DescriptorPool, file: Any, added: set[str] | None = None) -> None:
+def _add(pool: DescriptorPool, file: Any, arrays: bool, added: set[str] | None = None) -> None:
     added = set() if added is None else added
     for each in file.dependencies:
-        _add(pool, each, added)
+        _add(pool, each, arrays, added)
     if file.name not in added:
         added.add(file.name)
         proto = FileDescriptorProto()
         file.CopyToProto(proto)
         if f"{proto.package}.AnyValue" == AnyValue.DESCRIPTOR.full_name:
-            _forbid_nesting(proto)
+            _forbid_nesting(proto, arrays)
         pool.Add(proto)
 
 
-def _forbid_nesting(common: FileDescriptorProto) -> None:
+def _forbid_nesting(common: FileDescriptorProto, arrays: bool) -> None:
     common.syntax = "proto2"  # of the two, only this one has required fields
     field, kind = FieldDescriptorProto, f".{common.package}."
     never, item = common.message_type.add(name="Never"), common.message_type.add(name="Item")
@@ -213,5 +216,7 @@ def _forbid_nesting(common: FileDescriptorProto) -> None:
             name=name, number=number, label=field.LABEL_OPTIONAL, type=field.TYPE_MESSAGE, type_name=kind + "Never"
         )
     messages = {each.name: each for each in common.message_type}
-    next(each for each in messages["AnyValue"].field if each.name == "kvlist_value").type_name = kind + "Never"
+    for each in messages["AnyValue"].field:
+        if each.name == "kvlist_value" or (arrays and each.name == "array_value"):
+            each.type_name = kind + "Never"
     messages["ArrayValue"].field[0].type_name = kind + "Item"

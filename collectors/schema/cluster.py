@@ -30,7 +30,9 @@ ALTER = re.compile(r"ALTER TABLE (\w+) (MODIFY QUERY\b.*)?(.*)", re.DOTALL)
 DROP = re.compile(r"DROP (TABLE|VIEW) IF EXISTS (\w+)")
 CREATED = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) ")
 SOURCE = re.compile(r"\b(FROM|JOIN) (\w+)\b")
-SERVICE_NAME = "ifNull(arrayFirst(a -> a.key = 'service.name', {column}[1].resource.attributes).value.string_value, '')"
+ATTRIBUTES = "{column}[1].resource.attributes"
+SERVICE_NAME = f"ifNull(arrayFirst(a -> a.key = 'service.name', {ATTRIBUTES}).value.string_value, '')"
+SERVICE_NAME_BYTES = f"substring({ATTRIBUTES}['service.name'], 3)"  # behind tag and length: migrations/wire.j2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Cluster:
         elif found := ALTER.fullmatch(statement):
             yield from self._alter(*found.groups(default=""))
         elif found := DROP.fullmatch(statement):
-            yield f"DROP {found[1]} IF EXISTS {found[2]} {self._on}"
+            names = [found[2], _local(found[2])] if found[1] == "TABLE" else [found[2]]
+            yield from (f"DROP {found[1]} IF EXISTS {name} {self._on}" for name in dict.fromkeys(names))
         else:
             raise ValueError(f"a migration has a statement that has no form for clusters: {statement[:80]}")
 
@@ -94,7 +97,8 @@ class Cluster:
         first = columns[1:].split()[0]
         by_service = self.shard_by == "service"
         if first.startswith("resource_"):
-            return f"cityHash64({SERVICE_NAME.format(column=first) if by_service else first})"
+            service_name = SERVICE_NAME if "value Tuple(" in columns else SERVICE_NAME_BYTES
+            return f"cityHash64({service_name.format(column=first) if by_service else first})"
         if by_service and (service := re.search(r"\b(ServiceName|service) ", columns)):
             return f"cityHash64({service[1]})"
         if order := ORDER.search(rest):

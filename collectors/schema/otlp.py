@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import xxhash
@@ -13,9 +14,9 @@ from tidegauge.errors import StoreError
 from tidegauge.model import Signal
 from tidegauge.store import Store
 
-TABLES = {Signal.TRACES: "otlp_spans_in", Signal.LOGS: "otlp_logs_in", Signal.METRICS: "otlp_metrics_in"}
+TABLES = {Signal.TRACES: "spans_in", Signal.LOGS: "logs_in", Signal.METRICS: "otlp_metrics_in"}
 MESSAGES = {Signal.TRACES: "Traces", Signal.LOGS: "Logs", Signal.METRICS: "Metrics"}
-NESTED = "nested attribute value"  # what the views throw
+REFUSED = ("nested attribute value", "after deserialization")  # what the views throw; the second: an odd integer
 PROTOBUF = Path(__file__).with_name("otlp.proto")
 
 
@@ -36,38 +37,41 @@ def insert_exports(store: Store, signal: Signal, payloads: Sequence[bytes], toke
 
 
 class Nesting:
-    """Tells whether the requests of a signal have to be searched for nested attribute values before they are inserted.
+    """How the requests of a signal have to be changed before ClickHouse takes them.
 
-    ClickHouse decodes every value anyway, and a nested one makes it refuse the batch. So requests go as they are until
-    that happens; then this batch and the next ``MEMORY`` ones are normalised first.
+    ClickHouse decodes every value anyway, and refuses a batch with one that it cannot make text of. So requests go as
+    they are until that happens; then this batch and the next ``MEMORY`` ones have their nested values as JSON text; and
+    where that is not enough, all arrays.
     """
 
     MEMORY = 1000
 
     def __init__(self, signal: Signal) -> None:
-        self._signal, self._left = signal, 0
+        self._signal, self._way, self._left = signal, 0, 0
 
     def insert(self, payloads: Sequence[bytes], insert: Callable[[Sequence[bytes]], None]) -> None:
-        """Call ``insert`` with the payloads as ClickHouse can take them, once or, where it refused them, twice."""
-        if not self._left and not self._refused(payloads, insert):
-            return
+        """Call ``insert`` with the payloads as ClickHouse can take them, up to three times where it refused them."""
         self._left = max(0, self._left - 1)
-        bodies = [normalise(self._signal, payload) for payload in payloads]
-        if any(body is not payload for body, payload in zip(bodies, payloads, strict=True)):
-            self._left = self.MEMORY
-        insert(bodies)
+        self._way = self._way if self._left else 0
+        while not self._taken(payloads, insert):
+            self._way, self._left = self._way + 1, self.MEMORY
 
-    def _refused(self, payloads: Sequence[bytes], insert: Callable[[Sequence[bytes]], None]) -> bool:
+    def _taken(self, payloads: Sequence[bytes], insert: Callable[[Sequence[bytes]], None]) -> bool:
+        way = WAYS[self._way]
         try:
-            insert(payloads)
+            insert([way(self._signal, each) for each in payloads])
         except StoreError as error:
-            if NESTED not in str(error):
+            if way is WAYS[-1] or not any(each in str(error) for each in REFUSED):
                 raise
-            self._left = self.MEMORY
-            return True
-        return False
+            return False
+        return True
 
 
+def _as_it_is(signal: Signal, payload: bytes) -> bytes:
+    return payload
+
+
+WAYS: tuple[Callable[[Signal, bytes], bytes], ...] = (_as_it_is, normalise, partial(normalise, arrays=True))
 NESTING = {signal: Nesting(signal) for signal in TABLES}
 
 

@@ -82,16 +82,17 @@ def test_materialized_views_connect_what_lies_on_one_node() -> None:
 
 def test_what_shards_divide_by_follows_from_the_row_alone() -> None:
     keys, by_service = _found(KEY, whole()), _found(KEY, whole("service"))
-    assert keys["otlp_spans_in"] == "cityHash64(resource_spans)"
+    assert keys["spans_in"] == "cityHash64(resource_spans)"
     assert not [key for key in keys.values() if "rand" in key or "now" in key]
     assert by_service["otel_traces"] == "cityHash64(ServiceName)"
-    assert "'service.name'" in by_service["otlp_spans_in"]
+    assert "'service.name'" in by_service["spans_in"]
 
 
 def test_the_keys_of_the_inputs_can_be_computed(store: Store) -> None:
     for shard_by in ("request", "service"):
+        gone = _found(r"DROP TABLE IF EXISTS (\w+) (.)", whole(shard_by))
         for name, key in _found(KEY, whole(shard_by)).items():
-            if name.endswith("_in"):
+            if name.endswith("_in") and name not in gone:
                 assert store.rows(f"SELECT {key} AS shard FROM {name}") == []
 
 
