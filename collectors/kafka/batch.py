@@ -166,12 +166,14 @@ class Batch:
         """Whether it is time to insert.
 
         Args:
-            busy_s: How long the last inserts took. A sink that needs more than ``flush_after_s`` for them is behind:
-                its batches then fill for as long, to a limit, because each insert costs the same whatever is in it.
+            busy_s: How long the last inserts took. What waits for others before its turn begins so much earlier, as far
+                as a third of the time is left between inserts; each costs the same whatever is in it, so while they
+                take longer than ``flush_after_s`` batches fill for half as long as those took, to a limit.
         """
         if self.planned_end is not None:
             return self.full(settings)
-        patience = settings.flush_after_s * min(MOST_PATIENCE, max(1.0, busy_s / settings.flush_after_s))
+        usual = settings.flush_after_s
+        patience = min(MOST_PATIENCE * usual, max(usual - busy_s, usual / 2, busy_s / 2))
         return self.end > self.start and (self.full(settings) or now - self.opened >= patience)
 
 

@@ -19,21 +19,15 @@ def batch(*messages: Message) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("busy_s", "age_s", "due"),
-    [
-        (0.0, 0.9, False),
-        (0.0, 1.0, True),
-        (0.9, 1.0, True),
-        (2.5, 2.4, False),
-        (2.5, 2.5, True),
-        (60, 4.9, False),
-        (60, 5.0, True),
-    ],
+    ("busy_s", "patience_s"),
+    [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5), (0.9, 0.5), (1.5, 0.75), (4.0, 2.0), (60.0, 5.0)],
 )
-def test_a_batch_waits_as_long_as_the_last_inserts_took_but_not_for_ever(
-    busy_s: float, age_s: float, due: bool
+def test_a_batch_waits_less_the_longer_others_keep_it_waiting_but_a_third_of_the_time_is_left_between_inserts(
+    busy_s: float, patience_s: float
 ) -> None:
-    assert batch(Message(0, b"x", 1)).due(SETTINGS, 10.0 + age_s, busy_s) is due
+    one = batch(Message(0, b"x", 1))
+    assert not one.due(SETTINGS, 10.0 + patience_s - 0.01, busy_s)
+    assert one.due(SETTINGS, 10.0 + patience_s + 0.01, busy_s)
 
 
 def test_an_empty_batch_is_never_due_and_a_full_one_at_once() -> None:
