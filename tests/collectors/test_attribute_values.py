@@ -14,11 +14,30 @@ from tidegauge.model import Signal
 from tidegauge.store import Store
 
 VARINTS = [sign * (2**bits + step) for bits in range(7, 63, 7) for step in (-1, 0) for sign in (1, -1)]
-LENGTHS = [0, 1, 7, 8, 125, 126, 127, 128, 129, 130, 16_380, 16_381, 16_383, 16_384, 16_385, 2**21 - 1, 2**21, 2**21 + 5]
+LENGTHS = [
+    0,
+    1,
+    7,
+    8,
+    125,
+    126,
+    127,
+    128,
+    129,
+    130,
+    16_380,
+    16_381,
+    16_383,
+    16_384,
+    16_385,
+    2**21 - 1,
+    2**21,
+    2**21 + 5,
+]
 ARRAYS: dict[str, list[Any]] = {
     "empty": [],
     "one": ["stop"],
-    "texts": ["a", "", "b\n\n\"c\"", "ß✓"],
+    "texts": ["a", "", 'b\n\n"c"', "ß✓"],
     "texts around the lengths of their headers": ["x" * size for size in (123, 124, 125, 126, 127, 128, 129, 130, 300)],
     "every kind": [1, -1, 2**62, True, False, 0.5, "x"],
     "an embedding": [at / 8 for at in range(1536)],
@@ -36,7 +55,9 @@ def stored(store: Store, given: dict[str, Any]) -> dict[str, str]:
     made = request.resource_spans[0].scope_spans[0].spans[0]
     made.events.add(name="e", time_unix_nano=made.start_time_unix_nano).attributes.extend(attributes(given))
     insert_exports(store, Signal.TRACES, [request.SerializeToString()], uuid.uuid4().hex)
-    [row] = store.rows("SELECT SpanAttributes AS s, ResourceAttributes AS r, `Events.Attributes`[1] AS e FROM otel_traces")
+    [row] = store.rows(
+        "SELECT SpanAttributes AS s, ResourceAttributes AS r, `Events.Attributes`[1] AS e FROM otel_traces"
+    )
     assert {key: row["r"][key] for key in given} == row["s"] == row["e"]
     found: dict[str, str] = row["s"]
     return found
@@ -64,7 +85,9 @@ def test_arrays_that_need_different_ways_are_stored_in_one_batch(store: Store) -
     assert sorted(found, key=json.dumps) == sorted(ARRAYS.values(), key=json.dumps)
 
 
-@pytest.mark.parametrize("odd", [b"\x18\x86\x80\x00", b"\x18\x05\x18\x06"], ids=["more bytes than needed", "sent twice"])
+@pytest.mark.parametrize(
+    "odd", [b"\x18\x86\x80\x00", b"\x18\x05\x18\x06"], ids=["more bytes than needed", "sent twice"]
+)
 def test_an_integer_that_is_encoded_oddly_is_what_protobuf_makes_of_it(store: Store, odd: bytes) -> None:
     plain = traces(span(attributes=attributes({"n": "XY"}))).SerializeToString()
     request = plain.replace(b"\x0a\x02XY", odd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from otlp_payloads import span, traces
 
-from tidegauge.collectors.schema import migrate
+from tidegauge.collectors.schema import insert_exports, migrate
 from tidegauge.collectors.schema.migrate import Migration, migrations
 from tidegauge.errors import StoreError
+from tidegauge.model import Signal
 from tidegauge.store import Store
 
 TEXT, LOW, MAP = "String", "LowCardinality(String)", "Map(LowCardinality(String), String)"
@@ -205,7 +208,8 @@ def test_two_processes_that_start_together_do_no_harm(fresh: FreshStore) -> None
 
 def test_every_statement_can_run_twice_beside_itself() -> None:
     repeatable = (
-        r"CREATE (TABLE|VIEW|MATERIALIZED VIEW) IF NOT EXISTS |ALTER TABLE \w+ (ADD COLUMN IF NOT EXISTS|MODIFY QUERY) "
+        r"CREATE (TABLE|VIEW|MATERIALIZED VIEW) IF NOT EXISTS |"
+        r"ALTER TABLE \w+ (ADD COLUMN IF NOT EXISTS|MODIFY QUERY|MODIFY SETTING) "
     )
     for migration in migrations():
         for statement in migration.statements:
@@ -244,6 +248,28 @@ def test_all_statements_again_create_what_is_missing_and_add_no_ledger_entry(fre
     assert [each.version for each in migrate(empty, again=True)] == [each.version for each in migrations()]
     assert empty.value("SELECT count() FROM labels") == 0
     assert empty.value("SELECT count() FROM schema_migrations") == len(migrations())
+
+
+def test_a_database_of_the_version_before_takes_what_comes_after_the_upgrade_and_its_sinks_wait(
+    fresh: FreshStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, every = fresh(), migrations()
+    _pretend(monkeypatch, every[:11])
+    migrate(older)
+    before = json.dumps({"resource_spans": [{"scope_spans": [{"spans": [{"name": "before"}]}]}]})
+    insert = f"INSERT INTO otlp_spans_in FORMAT JSONEachRow {before}"
+    older.execute(insert)
+
+    _pretend(monkeypatch, every)
+    assert [each.version for each in migrate(older)] == [each.version for each in every[11:]]
+    for _ in range(2):
+        insert_exports(older, Signal.TRACES, [traces(span(name="after")).SerializeToString()], "token")
+    rows = older.rows("SELECT SpanName AS name FROM otel_traces ORDER BY name")
+    assert [row["name"] for row in rows] == ["after", "before"]
+    assert older.value("SELECT sum(records) FROM ingest_1m") == 2
+    with pytest.raises(StoreError) as refused:
+        older.execute(insert)
+    assert refused.value.transient, "a sink of the version before waits, and puts nothing aside"
 
 
 @pytest.mark.parametrize("table", OFFICIAL)
