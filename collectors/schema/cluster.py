@@ -62,7 +62,7 @@ class Cluster:
         elif found := ALTER.fullmatch(statement):
             yield from self._alter(*found.groups(default=""))
         elif found := DROP.fullmatch(statement):
-            names = [found[2], _local(found[2])] if found[1] == "TABLE" else [found[2]]
+            names = [found[2], part_of(found[2])] if found[1] == "TABLE" else [found[2]]
             yield from (f"DROP {found[1]} IF EXISTS {name} {self._on}" for name in dict.fromkeys(names))
         else:
             raise ValueError(f"a migration has a statement that has no form for clusters: {statement[:80]}")
