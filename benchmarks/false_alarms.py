@@ -1,6 +1,7 @@
 """How often the detectors speak when nothing happened, and how soon when something did.
 
     python benchmarks/false_alarms.py methods            every statistic, windows of 50 to 100,000 rows
+    python benchmarks/false_alarms.py power              what each finds of shifts in windows of 500 rows
     python benchmarks/false_alarms.py stream             500 features, 20 slices, a look every 5 minutes for 4 weeks
     python benchmarks/false_alarms.py peers DIR          the same null and shifts for peers installed under DIR
     python benchmarks/false_alarms.py e-processes        sequential tests under their own null
@@ -34,15 +35,23 @@ from tidegauge.detectors.sequential.monitor import Monitor, State
 from tidegauge.detectors.statistics import (
     NumericBins,
     Result,
+    anderson_darling,
     chi_squared,
+    duplicates,
     ks,
+    lost_categories,
     mean_shift,
     missing_share,
     mmd,
     new_categories,
+    out_of_range,
+    outliers,
     psi,
+    quantile_shift,
+    variance_shift,
     volume,
     wasserstein,
+    wrong_type,
 )
 
 Rng = np.random.Generator
@@ -82,12 +91,22 @@ def numeric_case(name: str, kind: str) -> Case:
 
     def p(rng: Rng, n: int, m: int) -> float | None:
         left, right = draw(rng, n), draw(rng, m)
-        if name == "psi":
-            bins = NumericBins.fit(left)
-            return p_of(psi(bins.counts(left), bins.counts(right)))
-        return p_of({"ks": ks, "wasserstein": wasserstein, "mean_shift": mean_shift}[name](left, right))
+        return p_of(of_values(name, rng, left, right))
 
     return Case(name, kind, p)
+
+
+VALUES = (ks, anderson_darling, mean_shift, variance_shift, quantile_shift, out_of_range, outliers)
+
+
+def of_values(name: str, rng: Rng, left: np.ndarray, right: np.ndarray) -> object:
+    """What one statistic of values says, as the round asks it."""
+    if name == "psi":
+        bins = NumericBins.fit(left)
+        return psi(bins.counts(left), bins.counts(right))
+    if name == "wasserstein":
+        return wasserstein(left, right, rng=rng)
+    return {each.__name__: each for each in VALUES}[name](left, right)
 
 
 def categorical_case(name: str, categories: int) -> Case:
@@ -95,9 +114,9 @@ def categorical_case(name: str, categories: int) -> Case:
 
     def p(rng: Rng, n: int, m: int) -> float | None:
         left, right = rng.multinomial(n, law), rng.multinomial(m, law)
-        if name == "new_categories":
+        if name in ("new_categories", "lost_categories"):
             named = [{str(at): int(count) for at, count in enumerate(each) if count} for each in (left, right)]
-            return p_of(new_categories(*named))
+            return p_of((new_categories if name == "new_categories" else lost_categories)(*named))
         return p_of({"psi": psi, "chi_squared": chi_squared}[name](left, right))
 
     return Case(name, f"{categories} categories", p)
@@ -108,6 +127,23 @@ def rate_case(share: float) -> Case:
         return p_of(missing_share(int(rng.binomial(n, share)), n, int(rng.binomial(m, share)), m))
 
     return Case("missing_share", f"share {share:g}", p)
+
+
+def fault_case(share: float) -> Case:
+    def p(rng: Rng, n: int, m: int) -> float | None:
+        return p_of(wrong_type(int(rng.binomial(n, share)), n, int(rng.binomial(m, share)), m))
+
+    return Case("wrong_type", f"share {share:g}", p)
+
+
+def repeats_case(patterns: int) -> Case:
+    """Rows of a law with so many different rows."""
+
+    def p(rng: Rng, n: int, m: int) -> float | None:
+        counts = [(rows - len(np.unique(rng.integers(0, patterns, rows))), rows) for rows in (n, m)]
+        return p_of(duplicates(*counts[0], *counts[1]))
+
+    return Case("duplicates", f"{patterns} different rows", p)
 
 
 def volume_case() -> Case:
@@ -127,15 +163,19 @@ def mmd_case() -> Case:
 
 def cases() -> Iterator[Case]:
     for kind in ("normal", "ties", "t(2)", "log-normal"):
-        for name in ("psi", "ks", "wasserstein", "mean_shift"):
-            if (name, kind) != ("mean_shift", "t(2)"):  # a mean without a variance: its docstring says to use ks
-                yield numeric_case(name, kind)
+        for name in ("psi", "wasserstein", *(each.__name__ for each in VALUES)):
+            yield numeric_case(name, kind)
     for categories in (2, 10, 100, 10_000):
+        yield categorical_case("lost_categories", categories)
         for name in ("chi_squared", "psi", "new_categories"):
             if (name == "new_categories") == (categories == 10_000):  # with few categories none is ever new
                 yield categorical_case(name, categories)
     yield rate_case(0.01)
     yield rate_case(0.3)
+    yield fault_case(0.001)
+    yield fault_case(0.05)
+    yield repeats_case(10_000)
+    yield repeats_case(10_000_000)
     yield volume_case()
     yield mmd_case()
 
@@ -150,11 +190,13 @@ def interval(hits: int, count: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def methods(seed: int, most: int) -> list[dict[str, object]]:
+def methods(seed: int, most: int, only: tuple[str, ...] = (), largest: int = SIZES[-1]) -> list[dict[str, object]]:
     """For every method, data and size: how often p <= alpha, of windows in which it gave a p-value."""
     rows: list[dict[str, object]] = []
     for case in cases():
-        for size in SIZES:
+        if only and case.method not in only:
+            continue
+        for size in (each for each in SIZES if each <= largest):
             if case.method == "mmd" and size > 200:
                 continue
             rng = np.random.default_rng([seed, size, zlib.crc32(f"{case.method} {case.data}".encode())])
@@ -177,6 +219,38 @@ def verdict(told: int, low: float, high: float, rate: float) -> str:
     if not told:
         return "undetermined"
     return "over" if low > rate else "below" if high < rate else "within"
+
+
+# --- power -----------------------------------------------------------------------------------------------------------
+
+SHIFTS: dict[str, Callable[[Rng, np.ndarray], np.ndarray]] = {
+    "none": lambda _, x: x,
+    "mean + 0.2 sd": lambda _, x: x + 0.2,
+    "spread x 1.25": lambda _, x: 1.25 * x,
+    "tails: 3 % of rows x 5": lambda rng, x: np.where(rng.random(len(x)) < 0.03, 5 * x, x),
+    "upper tenth + 1 sd": lambda _, x: np.where(x > 1.2816, x + 1, x),
+    "2 % of rows at -9": lambda rng, x: np.where(rng.random(len(x)) < 0.02, -9.0, x),
+}
+
+
+def power(seed: int, windows: int) -> list[dict[str, object]]:
+    """Share of windows of 500 normal rows, against 10,000, with p <= 0.01; Cramer-von Mises from scipy."""
+    from scipy.stats import cramervonmises_2samp
+
+    names = ["psi", "wasserstein", *(each.__name__ for each in VALUES)]
+    rows: list[dict[str, object]] = []
+    for shift, change in SHIFTS.items():
+        rng, hits = np.random.default_rng(seed), dict.fromkeys([*names, "cramer_von_mises"], 0)
+        for _ in range(windows):
+            left, right = rng.normal(size=10_000), change(rng, rng.normal(size=500))
+            p_values = {name: p_of(of_values(name, rng, left, right)) for name in names}
+            p_values["cramer_von_mises"] = cramervonmises_2samp(left, right, method="asymptotic").pvalue
+            for name, p in p_values.items():
+                hits[name] += p is not None and p <= 0.01
+        rows.append(
+            {"shift": shift, "windows": windows} | {name: round(found / windows, 3) for name, found in hits.items()}
+        )
+    return rows
 
 
 # --- the stream -------------------------------------------------------------------------------------------------------
@@ -414,15 +488,19 @@ def peers(directory: Path) -> list[dict[str, object]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["methods", "stream", "peers", "e-processes"])
+    parser.add_argument("what", choices=["methods", "power", "stream", "peers", "e-processes"])
     parser.add_argument("directory", nargs="?", type=Path, default=Path("peers"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--windows", type=int, default=2000, help="most windows for each method, data and size")
+    parser.add_argument("--only", nargs="*", default=[], help="of these methods alone")
+    parser.add_argument("--largest", type=int, default=SIZES[-1], help="rows of the largest window")
     parser.add_argument("--features", type=int, default=500)
     parser.add_argument("--no-faults", action="store_true")
     given = parser.parse_args()
     if given.what == "methods":
-        result: object = methods(given.seed, given.windows)
+        result: object = methods(given.seed, given.windows, tuple(given.only), given.largest)
+    elif given.what == "power":
+        result = power(given.seed, min(given.windows, 400))
     elif given.what == "stream":
         result = stream(given.seed, World(features=given.features), not given.no_faults)
     elif given.what == "e-processes":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from math import sqrt
@@ -11,7 +11,9 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from tidegauge.detectors.integrity import about_names, about_values
 from tidegauge.detectors.profile import CategoryPart, NumericPart
+from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.statistics import (
     NumericBins,
     Outcome,
@@ -21,7 +23,6 @@ from tidegauge.detectors.statistics import (
     jensen_shannon,
     kl,
     ks,
-    mean_shift,
     missing_share,
     new_categories,
     non_finite_share,
@@ -36,10 +37,8 @@ from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice
 
 Compute: TypeAlias = Callable[[], Outcome]
-Asked: TypeAlias = Collection[str] | None
-"""Detectors that somebody wants; None is all. Of the others those that cost something are left out."""
 LEAST_VALUES = 30
-"""Finite values on each side for KS, Wasserstein and the mean."""
+"""Finite values on each side for KS and Wasserstein."""
 ERROR_FLOOR = 0.02
 """Two points of accuracy: what a gate in front of a deployment refuses, too."""
 
@@ -50,21 +49,30 @@ def about_numeric(
     bins: NumericBins,
     reference: NumericPart,
     current: NumericPart,
-    asked: Asked = None,
+    questions: Questions = STANDARD,
 ) -> list[Hypothesis]:
     """All that is asked about a numeric feature; of one without a value only that they are missing."""
     if not len(current.kept) + current.non_finite:
-        return compare_missing(feature, part, reference, current)
-    means = compare_mean(feature, part, reference, current) if feature in ("score", "error") else []
-    return compare_numeric(feature, part, bins, reference, current, asked) + means
+        return asked(compare_missing(feature, part, reference, current), questions)
+    found = compare_numeric(feature, part, bins, reference, current, questions)
+    return found + about_values(feature, part, reference, current, questions)
 
 
-def about_categorical(feature: str, part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
+def about_categorical(
+    feature: str, part: Slice, reference: CategoryPart, current: CategoryPart, questions: Questions = STANDARD
+) -> list[Hypothesis]:
     """All that is asked about a categorical feature; of the errors of a classifier, how many there are."""
     if feature == "error":
         return compare_error(part, reference, current)
-    compare = compare_categorical if current.counts else compare_missing
-    return compare(feature, part, reference, current)
+    if not current.counts:
+        return asked(compare_missing(feature, part, reference, current), questions)
+    found = compare_categorical(feature, part, reference, current)
+    return [*asked(found, questions), *about_names(feature, part, reference, current, questions)]
+
+
+def asked(hypotheses: Sequence[Hypothesis], questions: Questions) -> list[Hypothesis]:
+    """Those that are wanted."""
+    return [each for each in hypotheses if each.detector in questions.tests]
 
 
 def compare_numeric(
@@ -73,7 +81,7 @@ def compare_numeric(
     bins: NumericBins,
     reference: NumericPart,
     current: NumericPart,
-    asked: Asked = None,
+    questions: Questions = STANDARD,
 ) -> list[Hypothesis]:
     """Distribution in cells (PSI, KL, Jensen-Shannon), in ranks (KS, Wasserstein), missing and non-finite values.
 
@@ -81,17 +89,23 @@ def compare_numeric(
     """
     counts = reference.counts, current.counts
     evidence = partial(shares_of, lambda: numeric_labels(bins), *counts)
-    moved: Compute = partial(_wasserstein, reference, current)
-    followers: tuple[tuple[str, Compute], ...] = (("wasserstein", moved),)
-    whole, moves = part == ALL, asked is None or "wasserstein" in asked
-    in_ranks = asked is None or "ks" in asked or (moves and not whole)
-    return [
-        Hypothesis(feature, part, "psi", psi(*counts), divergences(*counts), evidence),
-        *([Hypothesis(feature, part, "ks", _ks(reference, current), () if whole else followers)] if in_ranks else []),
-        *([Hypothesis(feature, part, "wasserstein", moved())] if whole and moves else []),
+    first = part == ALL or "ks" not in questions.tests
+    moved: Compute = partial(_wasserstein, reference, current, first and questions.exact)
+    wanted = "wasserstein" in questions.tests
+    followers: tuple[tuple[str, Compute], ...] = (("wasserstein", moved),) if wanted and not first else ()
+    found = []
+    if "psi" in questions.tests:
+        found.append(Hypothesis(feature, part, "psi", psi(*counts), divergences(*counts), evidence))
+    if "ks" in questions.tests:
+        ranks = _ks(reference, current)
+        found.append(Hypothesis(feature, part, "ks", ranks, followers))
+    if wanted and first:
+        found.append(Hypothesis(feature, part, "wasserstein", moved()))
+    shares = [
         *compare_missing(feature, part, reference, current),
         *compare_non_finite(feature, part, reference, current),
     ]
+    return found + asked(shares, questions)
 
 
 def compare_categorical(feature: str, part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
@@ -158,12 +172,6 @@ def _too_small(reference_hits: int, n: int, current_hits: int, m: int) -> Outcom
     return Result("missing_share", value, 1.0, effect, FLOOR, n, m) if effect < FLOOR else None
 
 
-def compare_mean(feature: str, part: Slice, reference: NumericPart, current: NumericPart) -> list[Hypothesis]:
-    """The mean of a score, which is what people read."""
-    outcome = _too_few("mean_shift", reference, current) or mean_shift(reference.ordered, current.ordered)
-    return [Hypothesis(feature, part, "mean_shift", outcome)]
-
-
 def compare_error(part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
     """The share of labelled predictions that were wrong."""
     hits = [each.counts.get("wrong", 0) for each in (reference, current)]
@@ -198,9 +206,12 @@ def _ks(reference: NumericPart, current: NumericPart) -> Outcome:
     return too_few or ks(reference.ordered, current.ordered, reference_sorted=True, current_sorted=True)
 
 
-def _wasserstein(reference: NumericPart, current: NumericPart) -> Outcome:
+def _wasserstein(reference: NumericPart, current: NumericPart, exact: bool) -> Outcome:
     too_few = _too_few("wasserstein", reference, current)
-    return too_few or wasserstein(reference.ordered, current.ordered, reference_sorted=True, current_sorted=True)
+    rng = np.random.default_rng(0) if exact else None
+    return too_few or wasserstein(
+        reference.ordered, current.ordered, rng=rng, reference_sorted=True, current_sorted=True
+    )
 
 
 def _too_few(method: str, reference: NumericPart, current: NumericPart) -> Undetermined | None:

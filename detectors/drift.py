@@ -10,9 +10,11 @@ from typing import TypeAlias
 import numpy as np
 
 from tidegauge.config import Watch
-from tidegauge.detectors.comparison import Asked, about_categorical, about_numeric
+from tidegauge.detectors.comparison import about_categorical, about_numeric
 from tidegauge.detectors.finding import Claim, Verdict
+from tidegauge.detectors.integrity import about_types
 from tidegauge.detectors.profile import Profile
+from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.sketches.profile import SketchProfile
 from tidegauge.detectors.statistics import Undetermined, volume
 from tidegauge.detectors.traffic import OUTPUTS
@@ -86,14 +88,16 @@ class Parts:
             self.tested.append(part)
 
 
-def hypotheses(reference: Side, current: Side, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
+def hypotheses(
+    reference: Side, current: Side, parts: Sequence[Slice], questions: Questions = STANDARD
+) -> Iterator[Hypothesis]:
     """All hypotheses about features and outputs."""
     features = sorted({*_features(reference), *_features(current)})
-    return chain.from_iterable(about_feature(name, reference, current, parts) for name in features)
+    return chain.from_iterable(about_feature(name, reference, current, parts, questions) for name in features)
 
 
 def about_feature(
-    name: str, reference: Side, current: Side, parts: Sequence[Slice], asked: Asked = None
+    name: str, reference: Side, current: Side, parts: Sequence[Slice], questions: Questions = STANDARD
 ) -> Iterator[Hypothesis]:
     """The hypotheses about one feature; of one that is new, gone or of another kind only that the schema changed."""
     if change := _schema_change(name, reference, current):
@@ -101,7 +105,11 @@ def about_feature(
         yield Hypothesis(name, ALL, "schema", outcome)
         return
     for part in parts if current.has(name) else parts[:1]:
-        yield from _about(name, part, reference, current, asked)
+        yield from _about(name, part, reference, current, questions)
+    if name not in OUTPUTS:
+        kind = questions.kind(name) or ("number" if reference.is_numeric(name) else "text")
+        wrong = reference.wrong(name, kind), current.wrong(name, kind)
+        yield from about_types(name, wrong, (reference.traffic.rows, current.traffic.rows), questions)
 
 
 def _schema_change(name: str, reference: Side, current: Side) -> str:
@@ -119,19 +127,15 @@ def _schema_change(name: str, reference: Side, current: Side) -> str:
     )
 
 
-def _about(name: str, part: Slice, reference: Side, current: Side, asked: Asked) -> list[Hypothesis]:
+def _about(name: str, part: Slice, reference: Side, current: Side, questions: Questions) -> list[Hypothesis]:
     if isinstance(reference, SketchProfile) and isinstance(current, SketchProfile):
-        return reference.about(name, part, current)
+        return reference.about(name, part, current, questions)
     assert isinstance(reference, Profile) and isinstance(current, Profile)
-    if not reference.is_numeric(name):
-        return _categorical(name, part, reference, current)
-    bins = reference.bins(name)
-    sides = reference.numeric(name, part, bins), current.numeric(name, part, bins)
-    return about_numeric(name, part, bins, *sides, asked)
-
-
-def _categorical(name: str, part: Slice, reference: Profile, current: Profile) -> list[Hypothesis]:
-    return about_categorical(name, part, reference.categorical(name, part), current.categorical(name, part))
+    if reference.is_numeric(name):
+        bins = reference.bins(name)
+        sides = reference.numeric(name, part, bins), current.numeric(name, part, bins)
+        return about_numeric(name, part, bins, *sides, questions)
+    return about_categorical(name, part, reference.categorical(name, part), current.categorical(name, part), questions)
 
 
 def _features(profile: Side) -> Iterator[str]:

@@ -143,5 +143,9 @@ def numbers(claim: Claim, note: str = "") -> dict[str, Any]:
         "effect_floor": outcome.floor,
         "dropped_reference": outcome.dropped_reference,
         "dropped_current": outcome.dropped_current,
-        "reason": "; ".join(part for part in (claim.reason, outcome.note, note) if part),
+        "reason": "; ".join(part for part in (claim.reason, _interval(outcome), outcome.note, note) if part),
     }
+
+
+def _interval(result: Result) -> str:
+    return "95 % interval {:.4g} to {:.4g}".format(*result.interval) if result.interval else ""

@@ -14,6 +14,7 @@ from tidegauge.detectors.finding import Claim, Context, Finding, Verdict
 from tidegauge.detectors.ledger import PENDING, Ledger
 from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
+from tidegauge.detectors.questions import Questions
 from tidegauge.detectors.references import Datum, References
 from tidegauge.detectors.spread import Spreads
 from tidegauge.detectors.statistics import Undetermined
@@ -109,7 +110,7 @@ class LabelRound:
         parts = drift.Parts(reference, current, watch.max_slices)
         coverage = _coverage(labelled, rows, self._settings.label_share)
         notes = [datum.note, drift.sampling_note(reference, current), coverage]
-        hypotheses = list(_hypotheses(reference, current, parts.tested))
+        hypotheses = list(_hypotheses(reference, current, parts.tested, Questions.of(watch)))
         assert scope.window
         floors = self._spreads.floors(reference, scope.window, hypotheses, watch, datum.kind)
         return hypotheses, parts.untested, "; ".join(note for note in notes if note), floors
@@ -170,9 +171,11 @@ def _sum(found: Mapping[int, tuple[int, int]], window: Window, bucket_s: int) ->
     return sum(rows for rows, _ in inside), sum(labelled for _, labelled in inside)
 
 
-def _hypotheses(reference: Profile, current: Profile, parts: Sequence[Slice]) -> Iterator[Hypothesis]:
+def _hypotheses(
+    reference: Profile, current: Profile, parts: Sequence[Slice], questions: Questions
+) -> Iterator[Hypothesis]:
     for name in ("label", "error"):
-        yield from drift.about_feature(name, reference, current, parts)
+        yield from drift.about_feature(name, reference, current, parts, questions)
 
 
 def _unknown(reason: str, reference: int, current: int) -> Claim:

@@ -15,7 +15,9 @@ from tidegauge.detectors.labels import LabelRound
 from tidegauge.detectors.ledger import Ledger
 from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
+from tidegauge.detectors.questions import Questions
 from tidegauge.detectors.references import Datum, References
+from tidegauge.detectors.repeats import Repeats
 from tidegauge.detectors.schedule import before_first, watch_of, windows
 from tidegauge.detectors.sketches import Rollup
 from tidegauge.detectors.spread import Spreads
@@ -48,6 +50,7 @@ class ModelRound:
         self._references = References(self._predictions, self._incidents, Freezes(store), self._keep_profile)
         self._ledger = Ledger(store)
         self._rollup = Rollup(store, self._predictions, settings.max_rows, settings.windows_per_run)
+        self._repeats = Repeats(store)
         self._spreads = Spreads()
         self._labels = LabelRound(self._predictions, self._ledger, settings)
         self._last: dict[str, datetime] = {}
@@ -99,7 +102,9 @@ class ModelRound:
             return Compared(untested=[claim], note=datum.note)
         reference, current = self._sides(model, watch, window, rows, datum, now)
         parts = drift.Parts(reference, current, watch.max_slices)
-        hypotheses = list(drift.hypotheses(reference, current, parts.tested))
+        questions = Questions.of(watch)
+        hypotheses = list(drift.hypotheses(reference, current, parts.tested, questions))
+        hypotheses += self._repeats.hypotheses(scope, datum.scope, datum.rows, questions)
         notes = datum.note, drift.sampling_note(reference, current)
         note = "; ".join(each for each in notes if each)
         return Compared(hypotheses, parts.untested, note, reference, current)

@@ -141,6 +141,13 @@ class Profile:
         told = int(np.count_nonzero(texts.codes >= 0))
         return 2 * int(np.count_nonzero(~np.isnan(texts.numbers()))) > told
 
+    def wrong(self, feature: str, kind: str) -> int:
+        """Rows whose value is not of ``kind``: a text that reads as no number, or a number where text is due."""
+        numbers, texts = self.traffic.numeric.get(feature), self.traffic.categorical.get(feature)
+        if kind == "text":
+            return 0 if numbers is None else int(np.count_nonzero(~np.isnan(numbers)))
+        return 0 if texts is None else int(np.count_nonzero((texts.codes >= 0) & np.isnan(texts.numbers())))
+
     def has(self, feature: str) -> bool:
         """Whether any row has the feature."""
         return feature in self.traffic.numeric or feature in self.traffic.categorical

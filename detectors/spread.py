@@ -47,6 +47,7 @@ from scipy.special import fdtri
 from tidegauge.config import Watch
 from tidegauge.detectors.comparison import about_categorical, about_numeric
 from tidegauge.detectors.profile import CategoryPart, NumericPart, Profile
+from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.references import PASSING
 from tidegauge.detectors.statistics import Result, chi_squared, jensen_shannon, kl, psi
 from tidegauge.detectors.statistics.arrays import IntArray
@@ -60,9 +61,9 @@ LEAST_ROWS = 50
 """Of a part of the traffic in one window of the reference; smaller ones are left out."""
 HOUR_S, DAY_S = 3600, 86_400
 QUADRATIC = frozenset({"psi", "kl", "mmd", "random_features"})
-NONE_IS_ZERO = {"missing": 0.0, "non_finite": 0.0, "new_categories": 0.0}
+NONE_IS_ZERO = {"missing": 0.0, "non_finite": 0.0, "new_categories": 0.0, "wrong_type": 0.0}
 """Of these no answer means that there was nothing to count."""
-ENDS = dict.fromkeys(("ks", "error_rate", *NONE_IS_ZERO), 1.0)
+ENDS = dict.fromkeys(("ks", "error_rate", "lost_categories", "out_of_range", "outliers", *NONE_IS_ZERO), 1.0)
 BINNED = {"psi": psi, "kl": kl, "jensen_shannon": jensen_shannon, "chi_squared": chi_squared}
 
 
@@ -123,8 +124,8 @@ class OwnWindows:
     Of more than 60 windows 60 are drawn, the same each time. Spreads are computed when asked for, and kept.
     """
 
-    def __init__(self, reference: Profile, window: Window) -> None:
-        self._reference = reference
+    def __init__(self, reference: Profile, window: Window, questions: Questions = STANDARD) -> None:
+        self._reference, self._questions = reference, replace(questions, exact=False)
         seconds, rows = reference.traffic.seconds, reference.traffic.rows
         nowhere: tuple[Index, list[int]] = np.full(rows, -1, dtype=np.int64), []
         self._of_row, self._chosen = (
@@ -173,7 +174,8 @@ class OwnWindows:
             count = int(np.count_nonzero(rows))
             now = NumericPart.of_ordered(count, missing, ordered[own], bins)
             left = len(values) - count, int(np.count_nonzero(gone)) - missing
-            yield about_numeric(feature, part, bins, NumericPart.of_ordered(*left, ordered[~own], bins), now)
+            rest = NumericPart.of_ordered(*left, ordered[~own], bins)
+            yield about_numeric(feature, part, bins, rest, now, self._questions)
 
     def _categorical(
         self, feature: str, part: Slice, of_row: Index, chosen: Sequence[int]
@@ -186,7 +188,8 @@ class OwnWindows:
             now = CategoryPart(len(own), column.counts(own))
             left = {name: count - now.counts.get(name, 0) for name, count in whole.counts.items()}
             seen = {name: count for name, count in left.items() if count}
-            yield about_categorical(feature, part, CategoryPart(whole.rows - len(own), seen), now)
+            rest = CategoryPart(whole.rows - len(own), seen)
+            yield about_categorical(feature, part, rest, now, self._questions)
 
 
 def gathered(windows: Iterable[Sequence[Hypothesis]], ends: Mapping[str, float]) -> dict[str, Spread]:
@@ -248,7 +251,7 @@ class Floors:
 class Sketched(Protocol):
     """A reference of which only counts are known."""
 
-    def own_windows(self, window: Window) -> Own:
+    def own_windows(self, window: Window, questions: Questions) -> Own:
         """It cut into windows like ``window``."""
         ...
 
@@ -268,8 +271,12 @@ class Spreads:
         cuts = self._kept.setdefault(reference, {})
         key = (window.length, _phase(window))
         if key not in cuts:
-            own = OwnWindows(reference, window) if isinstance(reference, Profile) else reference.own_windows(window)
-            cuts[key] = own
+            questions = Questions.of(watch)
+            cuts[key] = (
+                OwnWindows(reference, window, questions)
+                if isinstance(reference, Profile)
+                else reference.own_windows(window, questions)
+            )
         asked = {(each.feature, each.part) for each in hypotheses}
         everywhere = sum(1 for _, part in asked if part == ALL)
         counts = everywhere, len(asked) - everywhere

@@ -30,6 +30,11 @@ from tidegauge.model import ALL
 LEAST_IN_SEGMENT, LEAST_IN_ALL = 10, 50
 CHANCE = 0.01
 QUADRATIC = frozenset({"psi", "kl"})
+UNTOLD = frozenset(
+    {"new_categories", "lost_categories", "out_of_range", "outliers", "wrong_type"}
+    | {"volume", "duplicates", "repeated_ids"}
+)
+"""Of these the cells of a feature say nothing."""
 SHARES = {"missing": 0, "non_finite": 1}
 """Detectors of a share of rows, and which of the last two cells holds those rows."""
 
@@ -69,7 +74,7 @@ def explained(claims: Sequence[Claim], reference: Profile, current: Profile, con
 
 def _asks(claim: Claim, reference: Profile, current: Profile) -> bool:
     drift = claim.verdict is Verdict.DRIFT and claim.part == ALL
-    untold = claim.detector in ("new_categories", "volume")
+    untold = claim.detector in UNTOLD
     return drift and not untold and reference.has(claim.feature) and current.has(claim.feature)
 
 

@@ -53,7 +53,10 @@ MODELS = f"""SELECT model, {bucket("hour")} AS time, sum(predictions) AS n, sum(
   sum(scored) AS with_score
 FROM predictions_1h WHERE dimension = '' AND {within("hour")} GROUP BY model, time ORDER BY model, time"""
 OUTCOME_FEATURES = frozenset({"accuracy", "performance", "estimated performance", "outcome", "label", "error"})
-INTEGRITY_DETECTORS = frozenset({"volume", "missing", "new_categories", "schema", "out_of_range", "non_finite"})
+INTEGRITY_DETECTORS = frozenset(
+    {"volume", "missing", "new_categories", "lost_categories", "schema", "out_of_range", "non_finite", "wrong_type"}
+    | {"duplicates", "repeated_ids"}
+)
 OUTPUT_FEATURES = frozenset({"score", "prediction"})
 
 

@@ -13,6 +13,7 @@ from tidegauge.detectors.calibrate.shifts import Rng, Shift, moved_by, shifts
 from tidegauge.detectors.calibrate.windows import Cut, rows_at
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.profile import Profile
+from tidegauge.detectors.questions import Questions
 from tidegauge.detectors.spread import Spreads
 from tidegauge.detectors.traffic import Traffic
 from tidegauge.detectors.verdicts import Hypothesis, judge
@@ -80,7 +81,7 @@ class Judge:
 
     def __init__(self, reference: Traffic, watch: Watch, kind: str) -> None:
         self._reference = Profile(reference)
-        self._watch = watch
+        self._watch, self._questions = watch, Questions.of(watch)
         self._kind = kind
         self._spreads = Spreads()
 
@@ -88,11 +89,11 @@ class Judge:
         """All that is asked about a window; of volume nothing."""
         profile = Profile(current)
         parts = drift.Parts(self._reference, profile, self._watch.max_slices)
-        return list(drift.hypotheses(self._reference, profile, parts.tested))
+        return list(drift.hypotheses(self._reference, profile, parts.tested, self._questions))
 
     def about(self, feature: str, current: Traffic) -> list[Hypothesis]:
         """What is asked about one feature of all traffic."""
-        return list(drift.about_feature(feature, self._reference, Profile(current), [ALL]))
+        return list(drift.about_feature(feature, self._reference, Profile(current), [ALL], self._questions))
 
     def claims(self, hypotheses: Sequence[Hypothesis], window: Window) -> list[Claim]:
         """The verdicts."""

@@ -5,37 +5,36 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import get_args
 
+from tidegauge.config import DEFAULT_TESTS, Test
 from tidegauge.detectors.compare.columns import NotComparable
 from tidegauge.detectors.compare.frame import Frame, Source, frame_of
 from tidegauge.detectors.compare.result import OF_VALUES, Comparison
 from tidegauge.detectors.drift import Parts, about_feature
 from tidegauge.detectors.finding import Claim
 from tidegauge.detectors.profile import Profile
+from tidegauge.detectors.questions import Questions
 from tidegauge.detectors.statistics import Outcome, Result, Undetermined
 from tidegauge.detectors.traffic import OUTPUTS, Traffic
 from tidegauge.detectors.verdicts import Hypothesis, judge, worth_a_row
 from tidegauge.errors import InvalidRecord
 from tidegauge.model import ALL, Slice
 
-IN_ORDER = frozenset({"ks", "wasserstein"})
+OF_ALL_ROWS = ("duplicates", "repeated_ids")
+"""Asked of whole rows, not of one column."""
+METHODS = tuple(sorted({*get_args(Test), "kl", "jensen_shannon"}.difference(OF_ALL_ROWS)))
+USUAL = frozenset({*DEFAULT_TESTS, "kl", "jensen_shannon"}.difference(OF_ALL_ROWS))
+IN_CELLS = frozenset({"psi", "kl", "jensen_shannon"})
+HEADS = frozenset({"psi", "chi_squared"})
+"""The divergences follow one of these: they share its p-value."""
+UNSORTED = IN_CELLS | HEADS | {"missing", "non_finite", "new_categories", "lost_categories", "wrong_type"}
 ALWAYS = frozenset({"schema", "reference", "slice"})
 """What is told whatever was asked: why something could not be."""
 PREFIX = "feature:"
 """What the loop puts before a feature that has the name of an output of the model."""
 READ = 1.001
 """An adjusted p-value is at least the raw one, but for the last bit."""
-METHODS = (
-    "psi",
-    "kl",
-    "jensen_shannon",
-    "ks",
-    "wasserstein",
-    "chi_squared",
-    "missing",
-    "non_finite",
-    "new_categories",
-)
 
 
 def compare(
@@ -65,8 +64,8 @@ def compare(
         exclude: Columns that are no features, such as ids.
         categorical: Columns of numbers that are names, such as postcodes.
         slices: Columns by whose values the rows are looked at apart, beside all rows together.
-        methods: The detectors to ask, of ``METHODS``; default: all. Without ``ks`` and ``wasserstein`` nothing is
-            sorted, which takes a quarter of the time.
+        methods: The detectors to ask, of ``METHODS``; default: those that the loop asks, as far as one column can
+            answer. Where all of them are among ``UNSORTED`` nothing is sorted, which takes a quarter of the time.
         false_discovery_rate: Of the findings of drift this share is false, on average; 0 to 1.
         max_slices: Of each column in ``slices``, so many of the most frequent values.
 
@@ -99,24 +98,23 @@ class Reading:
     sides: Sequence[Frame]
     bases: Sequence[Traffic]
     parts: Sequence[Slice]
-    asked: frozenset[str] | None
+    asked: frozenset[str]
     categorical: frozenset[str]
     rate: float
 
     def about(self, name: str) -> list[Hypothesis]:
         """The hypotheses about one column; its values are let go before they are returned."""
         feature = PREFIX + name if name in OUTPUTS else name
-        in_order = self.asked is None or not IN_ORDER.isdisjoint(self.asked)
         try:
-            profiles = [
-                Profile(self._traffic(base, side, feature, name), in_order=in_order)
+            before, now = (
+                Profile(self._traffic(base, side, feature, name), in_order=not self.asked <= UNSORTED)
                 for base, side in zip(self.bases, self.sides, strict=True)
-            ]
+            )
         except NotComparable as error:
             rows = self.sides[0].rows, self.sides[1].rows
             return [Hypothesis(feature, ALL, "schema", Undetermined("schema", str(error), *rows))]
-        asked_about = about_feature(feature, profiles[0], profiles[1], self.parts, self.asked)
-        found = [_light(each, self.rate) for each in asked_about]
+        questions = Questions(self.asked if self.asked.isdisjoint(IN_CELLS) else self.asked | HEADS)
+        found = [_light(each, self.rate) for each in about_feature(feature, before, now, self.parts, questions)]
         return [each for each in found if _wanted(_detectors(each), self.asked)] or found
 
     def _traffic(self, base: Traffic, side: Frame, feature: str, name: str) -> Traffic:
@@ -155,9 +153,9 @@ def _detectors(hypothesis: Hypothesis) -> list[str]:
     return [hypothesis.detector, *(name for name, _ in hypothesis.followers)]
 
 
-def _asked(methods: Collection[str] | None) -> frozenset[str] | None:
+def _asked(methods: Collection[str] | None) -> frozenset[str]:
     if methods is None:
-        return None
+        return USUAL
     wanted = {methods} if isinstance(methods, str) else set(methods)
     if unknown := sorted(wanted - set(METHODS)):
         raise InvalidRecord(f"there is no method {', '.join(map(repr, unknown))}; there are: {', '.join(METHODS)}")
@@ -179,5 +177,5 @@ def _names(
     return names
 
 
-def _wanted(detectors: Iterable[str], asked: frozenset[str] | None) -> bool:
-    return asked is None or not (asked | ALWAYS).isdisjoint(detectors)
+def _wanted(detectors: Iterable[str], asked: frozenset[str]) -> bool:
+    return not (asked | ALWAYS).isdisjoint(detectors)

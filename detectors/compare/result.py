@@ -15,7 +15,18 @@ from tidegauge.detectors.finding import Claim, Verdict, numbers
 from tidegauge.model import ALL
 
 SHOWN = 20
-OF_VALUES = ("psi", "kl", "jensen_shannon", "ks", "wasserstein", "chi_squared")
+OF_VALUES = (
+    "psi",
+    "kl",
+    "jensen_shannon",
+    "chi_squared",
+    "ks",
+    "wasserstein",
+    "anderson_darling",
+    "mean_shift",
+    "variance_shift",
+    "quantile_shift",
+)
 """The detectors that compare values, not what is missing or new."""
 SCHEMA: dict[str, Any] = {
     "column": pl.String,

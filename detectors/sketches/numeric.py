@@ -30,12 +30,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import kolmogorov
 
+from tidegauge.detectors.statistics.anderson_darling import judged_levels
 from tidegauge.detectors.statistics.arrays import FloatArray, IntArray, floats
 from tidegauge.detectors.statistics.bins import default_bins
+from tidegauge.detectors.statistics.exchange import Nodes, mean_p_value
 from tidegauge.detectors.statistics.kolmogorov_smirnov import FLOOR as KS_FLOOR
 from tidegauge.detectors.statistics.mean_shift import FLOOR as MEAN_FLOOR
-from tidegauge.detectors.statistics.mean_shift import judged_moments
+from tidegauge.detectors.statistics.mean_shift import Moments, interval, judged_moments
+from tidegauge.detectors.statistics.out_of_range import FLOOR as RANGE_FLOOR
+from tidegauge.detectors.statistics.out_of_range import beyond_reference, told, widened
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined, beyond_noise, settled
+from tidegauge.detectors.statistics.share_rise import share_rise
 from tidegauge.detectors.statistics.wasserstein import FLOOR as WASSERSTEIN_FLOOR
 from tidegauge.detectors.statistics.wasserstein import NullDistance, ranks
 
@@ -250,15 +255,89 @@ def wasserstein(reference: NumericSketch, current: NumericSketch) -> Outcome:
 
 
 def mean_shift(reference: NumericSketch, current: NumericSketch) -> Outcome:
-    """Welch's test of the means; nothing is lost by the cells."""
+    """Welch's test of the means, to which nothing is lost by the cells, and that by exchange, of the cells' means.
+
+    What the rows of an outer cell differ by is not seen by the second, so that of a heavy tail it may be the smaller.
+    """
     n, m = reference.finite, current.finite
     if min(n, m) < 2 or reference.low == reference.high:
         reason = "a side has fewer than 2 finite values" if min(n, m) < 2 else "the reference is constant"
         return Undetermined("mean_shift", reason, n, m)
     with np.errstate(all="ignore"):
         value, spreads = current.mean - reference.mean, (reference.variance, current.variance)
-    numbers = judged_moments(value, spreads, (n, m))
-    return settled(Result("mean_shift", value, *numbers, MEAN_FLOOR, n, m, *_dropped(reference, current)))
+        nodes, sides = (_nodes(reference), _nodes(current)), (_sampled(reference), _sampled(current))
+        p_value, effect = judged_moments(value, spreads, (n, m))
+        p_value = max(p_value, mean_p_value(*nodes)) if math.isfinite(p_value) else p_value
+        ends = interval(*sides)
+    dropped = _dropped(reference, current)
+    return settled(Result("mean_shift", value, p_value, effect, MEAN_FLOOR, n, m, *dropped, interval=ends))
+
+
+def anderson_darling(reference: NumericSketch, current: NumericSketch) -> Outcome:
+    """The test of values of which only the cell is known."""
+    dropped = _dropped(reference, current)
+    if not reference.finite or not current.finite:
+        empty = "current window" if reference.finite else "reference"
+        reason = f"the {empty} has no finite value"
+        return Undetermined("anderson_darling", reason, reference.finite, current.finite)
+    return judged_levels(reference.counts + current.counts, reference.counts, dropped)
+
+
+def out_of_range(
+    reference: NumericSketch, current: NumericSketch, low: float | None = None, high: float | None = None
+) -> Outcome:
+    """At least so many rows of the window are under ``low`` or over ``high``, or outside of the reference.
+
+    A cell that a limit divides counts for the window with the fewest of its rows that its smallest and largest value
+    and its sum allow, and for the reference with the most.
+    """
+    n, m = reference.finite, current.finite
+    if not n or not m:
+        return Undetermined("out_of_range", f"the {'current window' if n else 'reference'} has no finite value", n, m)
+    dropped = _dropped(reference, current)
+    if low is None and high is None:
+        ends = widened(reference.low, reference.high)
+        return beyond_reference(ends, (_below(current, ends[0])[0], _above(current, ends[1])[0]), (n, m), dropped)
+    ends = -math.inf if low is None else low, math.inf if high is None else high
+    before = min(n, _below(reference, ends[0])[1] + _above(reference, ends[1])[1])
+    now = _below(current, ends[0])[0], _above(current, ends[1])[0]
+    return share_rise("out_of_range", before, n, sum(now), m, RANGE_FLOOR, told(ends, now), dropped)
+
+
+def _above(sketch: NumericSketch, limit: float) -> tuple[int, int]:
+    """The least and the most rows over ``limit``."""
+    if sketch.high <= limit:
+        return 0, 0
+    at = int(np.searchsorted(sketch.edges, limit, side="right"))
+    full, part = int(sketch.counts[at + 1 :].sum()), int(sketch.counts[at])
+    outer = at == len(sketch.edges)
+    excess = float(sketch.sums[at]) - part * (limit - sketch.center) if outer else 0.0
+    least = math.ceil(excess / (sketch.high - limit) * (1 - 1e-9)) if outer and math.isfinite(excess) else 0
+    return max(full + min(part, max(0, least)), 1), full + part
+
+
+def _below(sketch: NumericSketch, limit: float) -> tuple[int, int]:
+    """The least and the most rows under ``limit``."""
+    if sketch.low >= limit:
+        return 0, 0
+    at = int(np.searchsorted(sketch.edges, limit, side="left"))
+    full, part = int(sketch.counts[:at].sum()), int(sketch.counts[at])
+    outer = at == 0
+    excess = part * (limit - sketch.center) - float(sketch.sums[at]) if outer else 0.0
+    least = math.ceil(excess / (limit - sketch.low) * (1 - 1e-9)) if outer and math.isfinite(excess) else 0
+    return max(full + min(part, max(0, least)), 1), full + part
+
+
+def _nodes(sketch: NumericSketch) -> Nodes:
+    used = sketch.counts > 0
+    return Nodes(sketch.sums[used] / sketch.counts[used], sketch.counts[used].astype(np.float64))
+
+
+def _sampled(sketch: NumericSketch) -> Moments:
+    """The third moment is that of the cells' means."""
+    nodes = _nodes(sketch)
+    third = float(nodes.counts @ (nodes.values - sketch.mean) ** 3) / sketch.finite
+    return Moments(sketch.finite, sketch.mean, sketch.variance, third)
 
 
 def _moved(reference: NumericSketch, current: NumericSketch, value: float) -> tuple[float, float]:

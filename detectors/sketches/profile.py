@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
 
 from tidegauge.detectors.comparison import (
     about_categorical,
+    asked,
     compare_missing,
     compare_non_finite,
     divergences,
@@ -17,8 +18,10 @@ from tidegauge.detectors.comparison import (
     shares_of,
 )
 from tidegauge.detectors.profile import CategoryPart, Profile
-from tidegauge.detectors.sketches.counts import OTHER, Counts
-from tidegauge.detectors.sketches.numeric import NumericSketch, ks, mean_shift, wasserstein
+from tidegauge.detectors.questions import STANDARD, Questions
+from tidegauge.detectors.sketches.counts import OTHER, Counts, Kinds
+from tidegauge.detectors.sketches.integrity import about_cells
+from tidegauge.detectors.sketches.numeric import NumericSketch, ks, wasserstein
 from tidegauge.detectors.spread import MOST_WINDOWS, Own, OwnWindows, Spread, ends_of, gathered
 from tidegauge.detectors.statistics import NumericBins, Undetermined, psi
 from tidegauge.detectors.statistics.arrays import IntArray
@@ -97,7 +100,14 @@ class SketchProfile:
         """Whether most of its texts read as numbers."""
         return 2 * self.counts.kinds[feature].readable > self.counts.kinds[feature].texts
 
-    def about(self, feature: str, part: Slice, current: SketchProfile) -> list[Hypothesis]:
+    def wrong(self, feature: str, kind: str) -> int:
+        """Rows whose value is not of ``kind``: a text that reads as no number, or a number where text is due."""
+        kinds = self.counts.kinds.get(feature, Kinds())
+        return kinds.numbers if kind == "text" else kinds.texts - kinds.readable
+
+    def about(
+        self, feature: str, part: Slice, current: SketchProfile, questions: Questions = STANDARD
+    ) -> list[Hypothesis]:
         """All that is asked about a feature, with this profile as the reference; nothing of one in other cells."""
         if self.counts.binning.name != current.counts.binning.name:
             reason = "not comparable: the cells of the two sides were frozen on different references"
@@ -108,23 +118,30 @@ class SketchProfile:
             unknown = Undetermined("schema", reason, self.traffic.rows, current.traffic.rows)
             return [Hypothesis(feature, part, "schema", unknown)] if part == ALL else []
         if self.is_numeric(feature):
-            return about_sketch(feature, part, self.counts.number(part, feature), current.counts.number(part, feature))
-        return about_categorical(
-            feature, part, self.counts.category(part, feature), current.counts.category(part, feature)
-        )
+            numbers = self.counts.number(part, feature), current.counts.number(part, feature)
+            return about_sketch(feature, part, *numbers, questions)
+        names = self.counts.category(part, feature), current.counts.category(part, feature)
+        return about_capped(feature, part, *names, questions)
 
-    def own_windows(self, window: Window) -> Own:
+    def own_windows(self, window: Window, questions: Questions = STANDARD) -> Own:
         """The reference cut into windows as long as ``window``, at its time of day."""
         if self._sample:
-            return OwnWindows(self._sample, window)
-        return SketchedWindows(self, _cut(self._spans, window), self._windows)
+            return OwnWindows(self._sample, window, questions)
+        return SketchedWindows(self, _cut(self._spans, window), self._windows, questions)
 
 
 class SketchedWindows:
     """How far the windows of a reference lie from the rest of it, from counts alone."""
 
-    def __init__(self, reference: SketchProfile, windows: Sequence[Window], read: WindowCounts | None) -> None:
+    def __init__(
+        self,
+        reference: SketchProfile,
+        windows: Sequence[Window],
+        read: WindowCounts | None,
+        questions: Questions = STANDARD,
+    ) -> None:
         self._reference, self._chosen, self._read = reference, windows, read
+        self._questions = questions
         self._known: dict[tuple[str, Slice], dict[str, Spread]] = {}
 
     def spread(self, feature: str, part: Slice, detector: str) -> Spread:
@@ -146,12 +163,13 @@ class SketchedWindows:
         for each in found:
             if self._reference.is_numeric(feature):
                 now = each.number(part, feature)
-                yield about_sketch(feature, part, whole.number(part, feature) - now, now)
+                yield about_sketch(feature, part, whole.number(part, feature) - now, now, self._questions)
             else:
                 all_of, here = whole.category(part, feature), each.category(part, feature)
                 left = {name: count - here.counts.get(name, 0) for name, count in all_of.counts.items()}
                 seen = {name: count for name, count in left.items() if count > 0}
-                yield about_categorical(feature, part, CategoryPart(all_of.rows - here.rows, seen), here)
+                rest = CategoryPart(all_of.rows - here.rows, seen)
+                yield about_capped(feature, part, rest, here, self._questions)
 
     def _ends(self, feature: str, part: Slice, windows: int) -> dict[str, float]:
         counts, rows = self._reference.counts, self._reference.counts.sizes[part] // max(1, windows)
@@ -161,23 +179,34 @@ class SketchedWindows:
         return ends_of(sketch.coarse(sketch.unions()), rows)
 
 
-def about_sketch(feature: str, part: Slice, reference: NumericSketch, current: NumericSketch) -> list[Hypothesis]:
+def about_capped(
+    feature: str, part: Slice, reference: CategoryPart, current: CategoryPart, questions: Questions
+) -> list[Hypothesis]:
+    """About names of which only the most frequent are counted: where there are others, none can be called lost."""
+    if OTHER in reference.counts or OTHER in current.counts:
+        questions = replace(questions, tests=questions.tests - {"lost_categories"})
+    return about_categorical(feature, part, reference, current, questions)
+
+
+def about_sketch(
+    feature: str, part: Slice, reference: NumericSketch, current: NumericSketch, questions: Questions = STANDARD
+) -> list[Hypothesis]:
     """All that is asked about a numeric feature, answered from cells."""
     if not current.finite + current.non_finite:
-        return compare_missing(feature, part, reference, current)
+        return asked(compare_missing(feature, part, reference, current), questions)
     unions = reference.unions()
     counts = reference.coarse(unions), current.coarse(unions)
     moved = partial(wasserstein, reference, current)
     evidence = partial(shares_of, partial(_labels, reference, unions), *counts)
-    means = [Hypothesis(feature, part, "mean_shift", mean_shift(reference, current))] if feature == "score" else []
-    return [
+    follows = part != ALL and "ks" in questions.tests and "wasserstein" in questions.tests
+    found = [
         Hypothesis(feature, part, "psi", psi(*counts), divergences(*counts), evidence),
-        Hypothesis(feature, part, "ks", ks(reference, current), () if part == ALL else (("wasserstein", moved),)),
-        *([Hypothesis(feature, part, "wasserstein", moved())] if part == ALL else []),
+        Hypothesis(feature, part, "ks", ks(reference, current), (("wasserstein", moved),) if follows else ()),
+        *([] if follows else [Hypothesis(feature, part, "wasserstein", moved())]),
         *compare_missing(feature, part, reference, current),
         *compare_non_finite(feature, part, reference, current),
-        *means,
     ]
+    return asked(found, questions) + about_cells(feature, part, reference, current, questions)
 
 
 def _labels(reference: NumericSketch, unions: IntArray) -> list[str]:

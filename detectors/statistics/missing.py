@@ -37,7 +37,14 @@ def non_finite_share(
 
 
 def share_shift(
-    method: str, reference_hits: int, n_reference: int, current_hits: int, n_current: int, floor: float = FLOOR
+    method: str,
+    reference_hits: int,
+    n_reference: int,
+    current_hits: int,
+    n_current: int,
+    floor: float = FLOOR,
+    note: str = "",
+    dropped: tuple[int, int] = (0, 0),
 ) -> Outcome:
     """Difference of two shares, with the pooled z test, or Fisher's exact test where fewer than 5 rows are expected.
 
@@ -48,7 +55,7 @@ def share_shift(
     'the reference is empty'
     """
     n, m = n_reference, n_current
-    reason = _reason(reference_hits, n, current_hits, m)
+    reason = reason_against(reference_hits, n, current_hits, m)
     if reason:
         return Undetermined(method, reason, n, m)
     pooled = (reference_hits + current_hits) / (n + m)
@@ -59,10 +66,15 @@ def share_shift(
     else:
         table = [[reference_hits, n - reference_hits], [current_hits, m - current_hits]]
         p_value = min(1.0, float(fisher_exact(table).pvalue))
-    return settled(Result(method, value, p_value, beyond_noise(value, noise), floor, n, m))
+    return settled(Result(method, value, p_value, beyond_noise(value, noise), floor, n, m, *dropped, note))
 
 
-def _reason(reference_hits: int, n: int, current_hits: int, m: int) -> str:
+def reason_against(reference_hits: int, n: int, current_hits: int, m: int) -> str:
+    """Why two shares cannot be compared, or nothing.
+
+    >>> reason_against(1, 9, 0, 0)
+    'the current window is empty'
+    """
     if n <= 0:
         return "the reference is empty"
     if m <= 0:

@@ -25,6 +25,8 @@ class Result:
     dropped_reference: int = 0
     dropped_current: int = 0
     note: str = ""
+    interval: tuple[float, float] | None = None
+    """What ``value`` would lie in, in 95 of 100 windows like this one, where the statistic says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Undetermined:
     n_current: int
 
 
+CONFIDENCE = 0.95
+"""Of every interval."""
 Outcome: TypeAlias = Result | Undetermined
 
 

@@ -383,6 +383,61 @@ class Performance(Section):
     relative_floor: float = Field(0.1, ge=0, description="the same as a share of the baseline: errors, log loss, Brier")
 
 
+Test = Literal[
+    "psi",
+    "ks",
+    "wasserstein",
+    "anderson_darling",
+    "mean_shift",
+    "variance_shift",
+    "quantile_shift",
+    "chi_squared",
+    "missing",
+    "non_finite",
+    "new_categories",
+    "lost_categories",
+    "out_of_range",
+    "outliers",
+    "wrong_type",
+    "duplicates",
+    "repeated_ids",
+]
+DEFAULT_TESTS: tuple[Test, ...] = (
+    "psi",
+    "ks",
+    "wasserstein",
+    "chi_squared",
+    "missing",
+    "non_finite",
+    "new_categories",
+    "lost_categories",
+    "out_of_range",
+    "wrong_type",
+    "duplicates",
+    "repeated_ids",
+)
+"""Those that find what no other does; the rest say more about a change that these find, and cost power."""
+
+
+class Feature(Section):
+    """What a feature is declared to be."""
+
+    name: str
+    kind: Literal["", "number", "text"] = Field("", description="empty: what most of the reference's values are")
+    low: float | None = Field(None, allow_inf_nan=False, description="values below are out of range")
+    high: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="and above; with neither the range is the reference's, half as wide again on each side",
+    )
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> Self:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"{self.name}: low is {self.low:g}, which is above high, {self.high:g}")
+        return self
+
+
 class Watch(Section):
     """What to watch of one model (or of one LLM service), and against what."""
 
@@ -401,12 +456,24 @@ class Watch(Section):
     )
     false_discovery_rate: float = Field(0.05, gt=0, lt=1, description="expected share of false findings per evaluation")
     floor_from_reference: bool = Field(True, description="drift must exceed what the reference's own windows differ by")
+    tests: tuple[Test, ...] = Field(
+        DEFAULT_TESTS,
+        description="asked of features; mean_shift is always asked of score and error, volume always of a model",
+    )
+    features: tuple[Feature, ...] = Field((), description="what is declared of features: kind and range")
     performance: Performance = Performance()
 
     @property
     def on_whole_minutes(self) -> bool:
         """Whether all windows begin and end on one."""
         return not any(timedelta(hours=each) % timedelta(minutes=1) for each in (self.window_hours, self.step_hours))
+
+    @model_validator(mode="after")
+    def _features_are_declared_once(self) -> Self:
+        names = [each.name for each in self.features]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"features: {', '.join(twice)} stands there more than once")
+        return self
 
     @model_validator(mode="after")
     def _context_is_read(self) -> Self:

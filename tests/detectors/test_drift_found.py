@@ -30,7 +30,8 @@ def test_a_unit_change_is_found_in_its_feature_with_the_day_it_began(store: Stor
     findings = loop(store).run(day(8.1))
     last = [each for each in findings if each.window_end == day(8)]
     everywhere = {(feature, detector) for feature, detector, part in drifts(last) if not part}
-    assert everywhere == {("income", name) for name in ("psi", "ks", "kl", "jensen_shannon", "wasserstein")}
+    detectors = ("psi", "ks", "kl", "jensen_shannon", "wasserstein", "out_of_range")
+    assert everywhere == {("income", name) for name in detectors}
     assert one(last, "income", "psi").since == day(5)
     assert one(last, "age", "psi").verdict == "stable"
     assert one(last, "age", "psi").since is None

@@ -27,7 +27,7 @@ from tidegauge.store import Store
 
 SEASON, PREVIOUS = Reference(kind="season", weeks=4), Reference(kind="previous_version", days=7)
 TRAILING = Reference(kind="trailing", days=3, gap_days=0)
-EVERYWHERE = {"psi", "ks", "kl", "jensen_shannon", "wasserstein"}
+EVERYWHERE = {"psi", "ks", "kl", "jensen_shannon", "wasserstein", "out_of_range"}
 
 
 def weekly(row: Row, _: np.random.Generator) -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from tidegauge.detectors.statistics import ks, mean_shift, wasserstein
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined
-from tidegauge.detectors.statistics.wasserstein import NullDistance
+from tidegauge.detectors.statistics.wasserstein import NullDistance, distance, distances
 
 SIZES = [(1, 1), (2, 1), (3, 7), (20, 20), (100, 30), (30, 100), (1000, 999), (1500, 500), (4000, 37), (37, 4000)]
 
@@ -88,10 +88,19 @@ def test_the_law_of_the_limit_agrees_with_simulated_bridges() -> None:
         assert null.p_value(float(np.quantile(drawn, 1 - tail))) == pytest.approx(tail, rel=0.2)
 
 
-def test_the_permutation_p_value_is_used_for_small_samples_repeats_with_the_seed_and_is_never_zero() -> None:
+def test_the_permutation_p_value_repeats_with_the_seed_goes_on_beyond_its_draws_and_is_never_zero() -> None:
     reference, current = np.arange(50.0), np.arange(50.0) + 500
     first, again = (determined(wasserstein(reference, current, rng=np.random.default_rng(1))) for _ in range(2))
-    assert first.p_value == again.p_value == 1 / 1000
+    assert first.p_value == again.p_value and first.p_value is not None
+    assert 0 < first.p_value < 1 / 1000
+
+
+def test_distances_of_picked_rows_are_those_of_the_two_samples() -> None:
+    rng = np.random.default_rng(5)
+    pooled = np.sort(np.round(rng.normal(size=300), 1))
+    picks = np.sort(np.array([rng.choice(300, 40, replace=False) for _ in range(20)]), axis=1)
+    expected = [distance(np.delete(pooled, each), pooled[each]) for each in picks]
+    assert distances(pooled, picks) == pytest.approx(expected, rel=1e-12)
 
 
 def test_permutations_and_the_limit_agree() -> None:
@@ -100,16 +109,20 @@ def test_permutations_and_the_limit_agree() -> None:
         reference, current = rng.normal(size=150), rng.normal(0.15, 1, size=150)
         exact = determined(wasserstein(reference, current, rng=rng)).p_value
         limit = determined(wasserstein(reference, current)).p_value
-        assert limit == pytest.approx(exact, abs=0.06)
+        assert limit == pytest.approx(exact, abs=0.1)
 
 
-def test_mean_shift_agrees_with_welchs_test() -> None:
+def test_mean_shift_is_never_surer_than_welchs_test_and_agrees_with_it_for_many_rows() -> None:
     for reference, current in samples(8):
         if min(len(reference), len(current)) > 2:
-            expected = stats.ttest_ind(current, reference, equal_var=False)
+            expected = stats.ttest_ind(current, reference, equal_var=False).pvalue
             found = determined(mean_shift(reference, current))
             assert found.value == pytest.approx(current.mean() - reference.mean(), rel=1e-12)
-            assert found.p_value == pytest.approx(expected.pvalue, rel=1e-9, abs=1e-300)
+            assert found.p_value is not None and found.p_value >= expected * (1 - 1e-9)
+    rng = np.random.default_rng(8)
+    reference, current = rng.normal(size=20_000), rng.normal(0.02, 1, 20_000)
+    expected = stats.ttest_ind(current, reference, equal_var=False).pvalue
+    assert determined(mean_shift(reference, current)).p_value == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize("statistic", [ks, wasserstein, mean_shift])
@@ -139,7 +152,7 @@ def test_the_effect_does_not_depend_on_the_size_of_the_window(statistic: object)
     rng = np.random.default_rng(11)
     reference = rng.normal(size=20_000)
     means = [
-        np.mean([determined(statistic(reference, rng.normal(0.5, 1, size=rows))).effect for _ in range(100)])
+        np.mean([determined(statistic(reference, rng.normal(0.5, 1, size=rows))).effect for _ in range(40)])
         for rows in (60, 500, 5000)
     ]
     assert max(means) - min(means) < 0.06

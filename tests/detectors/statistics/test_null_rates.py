@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,13 +12,20 @@ from scipy import stats
 from tidegauge.detectors.statistics import (
     CategoryBins,
     NumericBins,
+    anderson_darling,
     chi_squared,
+    duplicates,
     ks,
+    lost_categories,
     mean_shift,
     missing_share,
     mmd,
     new_categories,
+    out_of_range,
+    outliers,
     psi,
+    quantile_shift,
+    variance_shift,
     volume,
     wasserstein,
 )
@@ -45,13 +53,34 @@ def assert_calibrated(outcomes: list[Outcome], slack: float = 1.0, exact: bool =
 
 @pytest.mark.parametrize("rows", [(50, 50), (1000, 100), (100, 1000), (5000, 300)], ids=str)
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("statistic", [ks, wasserstein, mean_shift])
+@pytest.mark.parametrize("statistic", [ks, partial(wasserstein, rng=np.random.default_rng(3)), mean_shift])
 def test_samples_of_one_law(statistic: Callable[..., Outcome], law: str, rows: tuple[int, int]) -> None:
     rng = np.random.default_rng(list(LAWS).index(law))
-    runs = 500 if rows == (50, 50) else RUNS
+    runs = 500 if statistic is ks else 250
     outcomes = [statistic(LAWS[law](rng, rows[0]), LAWS[law](rng, rows[1])) for _ in range(runs)]
-    known_slack = 2.5 if statistic is mean_shift and law == "skewed" else 1.6 if statistic is wasserstein else 1.0
-    assert_calibrated(outcomes, known_slack, exact=False)
+    assert_calibrated(outcomes, exact=False)
+
+
+@pytest.mark.parametrize("rows", [(5000, 60), (300, 1000)], ids=str)
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("statistic", [anderson_darling, variance_shift, quantile_shift, out_of_range, outliers])
+def test_samples_of_one_law_by_what_is_asked_on_top(
+    statistic: Callable[..., Outcome], law: str, rows: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(30 + list(LAWS).index(law))
+    outcomes = [statistic(LAWS[law](rng, rows[0]), LAWS[law](rng, rows[1])) for _ in range(150)]
+    assert_calibrated(outcomes, exact=False)
+
+
+@pytest.mark.parametrize("patterns", [50, 20_000])
+@pytest.mark.parametrize("rows", [(5000, 300), (300, 1000)], ids=str)
+def test_rows_that_repeat_each_other_by_chance(rows: tuple[int, int], patterns: int) -> None:
+    rng = np.random.default_rng(31)
+    outcomes = []
+    for _ in range(300):
+        repeats = [size - len(np.unique(rng.integers(0, patterns, size))) for size in rows]
+        outcomes.append(duplicates(repeats[0], rows[0], repeats[1], rows[1]))
+    assert_calibrated(outcomes, exact=False)
 
 
 @pytest.mark.parametrize("rows", [(1000, 300), (1000, 1000), (20_000, 500)], ids=str)
@@ -74,7 +103,7 @@ def test_categories_with_a_long_tail(slope: float) -> None:
     rng = np.random.default_rng(21)
     share = 1 / np.arange(1, 3001) ** slope
     share /= share.sum()
-    found: dict[str, list[Outcome]] = {"psi": [], "chi_squared": [], "new": []}
+    found: dict[str, list[Outcome]] = {"psi": [], "chi_squared": [], "new": [], "lost": []}
     for _ in range(400):
         reference, current = (
             {str(at): int(rows) for at, rows in enumerate(rng.multinomial(size, share)) if rows}
@@ -85,6 +114,7 @@ def test_categories_with_a_long_tail(slope: float) -> None:
         found["psi"].append(psi(*counts))
         found["chi_squared"].append(chi_squared(*counts))
         found["new"].append(new_categories(reference, current))
+        found["lost"].append(lost_categories(reference, current))
     for outcomes in found.values():
         assert_calibrated(outcomes, slack=1.2, exact=False)
 

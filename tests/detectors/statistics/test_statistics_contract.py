@@ -23,7 +23,7 @@ MODULES = [
     importlib.import_module(f"{statistics.__name__}.{found.name}")
     for found in pkgutil.iter_modules(statistics.__path__)
 ]
-HELPERS = {"settled", "divergence", "share_shift"}
+HELPERS = {"settled", "divergence", "share_shift", "share_rise", "beyond_reference", "judged_levels"}
 
 SAMPLES: dict[str, Any] = {
     "empty": [],
