@@ -13,8 +13,8 @@ from tidegauge.detectors.diagnose.verdict import MOST_STRENGTH, Level, Part, Sta
 from tidegauge.model import Slice
 
 WEEK = 7
-LEAST_RATIO = 1.25
-"""A volume within a quarter of the usual one does not matter."""
+LEAST_RATIO, LEAST_RATIO_PART = 1.1, 1.25
+"""A volume within a tenth of the usual one does not matter, nor that of a part within a quarter."""
 FEWEST_EXPECTED = 50.0
 MOST_PARTS = 3
 ALIKE = 0.6, 1.6
@@ -142,7 +142,11 @@ def _ratio(case: Case, counts: Floats, every: Floats | None = None) -> tuple[Flo
     usual = np.max([np.abs(np.log(_times(counts, expected_by_day, whole, each))) for each in spans], axis=0)
     expected = expected_by_day[:, slice(*stretch)].sum(-1)
     limit = np.maximum.reduce(
-        [usual, np.full_like(usual, np.log(LEAST_RATIO)), SURE / np.sqrt(np.maximum(expected, 1))]
+        [
+            usual,
+            np.full_like(usual, np.log(LEAST_RATIO if every is None else LEAST_RATIO_PART)),
+            SURE / np.sqrt(np.maximum(expected, 1)),
+        ]
     )
     strength = np.minimum(np.abs(np.log(ratio)) / limit, MOST_STRENGTH)
     grown = counts[:, slice(*stretch)].sum(-1)

@@ -50,6 +50,7 @@ class Case:
         truth: Labels of the model in that time, whether or not their prediction is known.
         ids_before: Ids of predictions of the days before both windows.
         copies: The same predictions as training has them, or None.
+        slot_s: Seconds of a "day", where there is too little time for days of 24 hours.
     """
 
     model: str
@@ -61,11 +62,12 @@ class Case:
     ids_before: Hashes
     copies: Rows | None = None
     notes: Notes = Notes()
+    slot_s: int = DAY_S
 
     @cached_property
     def day(self) -> Ints:
         """The day of each row, negative before ``since``."""
-        return days_of(self.rows.seconds, self.since)
+        return days_of(self.rows.seconds, self.since, self.slot_s)
 
     @cached_property
     def before(self) -> Mask:
@@ -86,12 +88,12 @@ class Case:
     @cached_property
     def last(self) -> int:
         """The day of ``until``."""
-        return int(np.ceil((self.until - self.since).total_seconds() / DAY_S)) - 1
+        return int(np.ceil((self.until - self.since).total_seconds() / self.slot_s)) - 1
 
     @cached_property
     def whole(self) -> int:
         """How many days since are over."""
-        return int((self.until - self.since).total_seconds() // DAY_S)
+        return int((self.until - self.since).total_seconds() // self.slot_s)
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
@@ -142,9 +144,9 @@ class Case:
         return flat.reshape(len(column.names), self.days).astype(np.float64)
 
 
-def days_of(seconds: Floats, since: datetime) -> Ints:
+def days_of(seconds: Floats, since: datetime, day_s: int = DAY_S) -> Ints:
     """Whole days from ``since`` to each moment, negative before it."""
-    found: Ints = np.floor((seconds - since.timestamp()) / DAY_S).astype(np.int64)
+    found: Ints = np.floor((seconds - since.timestamp()) / day_s).astype(np.int64)
     return found
 
 

@@ -40,7 +40,7 @@ def units(values: Values) -> Mark | None:
     moved = values.distance
     if moved <= LEAST_MOVE * values.usual or not values.varied:
         return None
-    named = {name: values.distance_if(undo(values.since)) for name, undo in _undoing().items()}
+    named = {name: values.distance_if(undo(values.since)) for name, undo in undoing().items()}
     best = min(named, key=lambda name: named[name])
     least = LEAST_GAIN * (SEARCHED_GAIN if values.narrow else 1.0)
     if named[best] > max(values.usual, 0.05) or moved < least * named[best]:
@@ -50,7 +50,8 @@ def units(values: Values) -> Mark | None:
     return Mark("units", said, min(32.0, 2 * gain), {"conversion": best, "distance": moved, "undone": named[best]})
 
 
-def _undoing() -> dict[str, Undo]:
+def undoing() -> dict[str, Undo]:
+    """What takes each conversion back, by its name."""
     found: dict[str, Undo] = {"°F to °C": lambda x: x * 1.8 + 32, "°C to °F": lambda x: (x - 32) / 1.8}
     found |= {"°C to K": lambda x: x - 273.15, "K to °C": lambda x: x + 273.15}
     for name, factor in FACTORS.items():

@@ -16,7 +16,7 @@ MOST_NAMES = 24
 FOLDS = 4
 BLOCK_DAYS = 2
 RIDGE = 3.0
-MOST_FITTED = 60_000
+MOST_ROWS = 24_000
 
 Columns = NDArray[np.float32]
 
@@ -27,20 +27,28 @@ class Design:
 
     Numbers come standardised on the days before and kept within twice
     the range that was seen then, with their squares and products, and a
-    flag where they are missing; texts as flags of their most frequent values; the hour of the event as a wave.
+    flag where they are missing; texts as flags of their most frequent values; the hour of the event as a wave. Of many
+    rows every k-th is looked at: what is asked is how well days fit, not rows.
+
+    Attributes:
+        rows: Places of the rows looked at, at most 24,000.
+        fold: Which fit each of them is predicted by.
+        fitted: Whether each of them is of the days before.
     """
 
     matrix: Columns
     made_of: tuple[frozenset[str], ...]
+    rows: Ints
     fold: Ints
-    fitted: Ints
+    fitted: NDArray[np.bool_]
 
     @classmethod
     def of(cls, case: Case) -> Design:
         """All features."""
-        columns: list[Columns] = [np.ones(case.rows.count, dtype=np.float32)]
+        rows = np.arange(0, case.rows.count, max(1, -(-case.rows.count // MOST_ROWS)))
+        columns: list[Columns] = [np.ones(len(rows), dtype=np.float32)]
         made: list[frozenset[str]] = [frozenset()]
-        numbers = {n: standard(v, case) for n, v in case.rows.traffic.numeric.items() if n != "score"}
+        numbers = {n: standard(v, case)[rows] for n, v in case.rows.traffic.numeric.items() if n != "score"}
         for name, values in numbers.items():
             columns.append(values)
             made.append(frozenset({name}))
@@ -49,62 +57,49 @@ class Design:
             for two in names[at:]:
                 columns.append(numbers[one] * numbers[two])
                 made.append(frozenset({one, two}))
-        for name, flags in _flags(case):
+        for name, flags in _flags(case, rows):
             columns.append(flags)
             made.append(frozenset({name}))
-        columns += _waves(case.rows.seconds)
+        columns += _waves(case.rows.seconds[rows])
         made += [frozenset[str]()] * 2
-        fold = np.mod(np.floor_divide(case.day, BLOCK_DAYS), FOLDS)
-        fitted = np.flatnonzero(case.before)
-        step = max(1, len(fitted) // MOST_FITTED)
-        return cls(np.stack(columns, axis=1), tuple(made), fold.astype(np.int64), fitted[::step])
+        fold = np.mod(np.floor_divide(case.day[rows], BLOCK_DAYS), FOLDS)
+        return cls(np.stack(columns, axis=1), tuple(made), rows, fold.astype(np.int64), case.before[rows])
 
     @cached_property
     def grams(self) -> NDArray[np.float64]:
         """Sums of products of columns over the fitted rows, for each fold."""
-        return np.stack([self._gram(each) for each in range(FOLDS)])
-
-    def _gram(self, fold: int) -> NDArray[np.float64]:
-        rows = self.matrix[self.fitted[self.fold[self.fitted] == fold]]
-        found: Floats = (rows.T @ rows).astype(np.float64)
-        return found
+        return self._grams_of(self.fitted)
 
     def residual(self, target: Floats, leave_out: frozenset[str]) -> tuple[Floats, float]:
-        """Target less its prediction, nan where it is missing; and the share of variance explained before.
+        """Target less its prediction, nan where it is missing or not looked at; the share of variance explained before.
 
         Days before are predicted without their own fold, so that they are as new to it as those since.
         """
         use = np.array([not (made & leave_out) for made in self.made_of])
-        known = np.isfinite(target)
-        rows = self.fitted[known[self.fitted]]
-        weights = self._solve(target, rows, use, len(rows) == len(self.fitted))
+        values = target[self.rows]
+        fitted = self.fitted & np.isfinite(values)
+        weights = self._solve(np.where(fitted, values, 0.0), fitted, use)
+        rest = values - (self.matrix @ weights.astype(np.float32))[np.arange(len(values)), self.fold]
+        spread = float(np.var(values[fitted])) if fitted.any() else 0.0
+        explained = 1 - float(np.mean(rest[fitted] ** 2)) / spread if spread > 0 else 0.0
         found = np.full(len(target), np.nan)
-        matrix = self.matrix[:, use]
-        for fold in range(FOLDS):
-            mine = (self.fold == fold) & known
-            found[mine] = target[mine] - matrix[mine] @ weights[fold]
-        spread = float(np.var(target[rows])) if len(rows) else 0.0
-        explained = 1 - float(np.mean(found[rows] ** 2)) / spread if spread > 0 else 0.0
+        found[self.rows] = rest
         return found, explained
 
-    def _solve(self, target: Floats, rows: Ints, use: NDArray[np.bool_], whole: bool) -> list[Floats]:
-        """One set of weights for each fold, fitted on the others."""
-        at = np.ix_(use, use)
-        grams = self.grams[:, at[0], at[1]] if whole else self._grams_of(rows, use)
-        sums = [self._moments(target, rows[self.fold[rows] == each], use) for each in range(FOLDS)]
-        penalty = RIDGE * np.eye(int(use.sum()))
-        return [
-            np.linalg.solve(grams.sum(0) - grams[each] + penalty, sum(sums) - sums[each]).astype(np.float64)
-            for each in range(FOLDS)
-        ]
+    def _solve(self, target: Floats, fitted: NDArray[np.bool_], use: NDArray[np.bool_]) -> Floats:
+        """A column of weights for each fold, fitted on the others; 0 for columns not used."""
+        whole = int(fitted.sum()) == int(self.fitted.sum())
+        grams = (self.grams if whole else self._grams_of(fitted))[:, use][:, :, use]
+        apart = np.where(self.fold[:, None] == np.arange(FOLDS), target[:, None], 0.0).astype(np.float32)
+        sums = (self.matrix.T @ apart).T.astype(np.float64)[:, use]
+        others = grams.sum(0) - grams + RIDGE * np.eye(int(use.sum()))
+        found = np.zeros((len(use), FOLDS))
+        found[use] = np.linalg.solve(others, (sums.sum(0) - sums)[..., None])[..., 0].T
+        return found
 
-    def _grams_of(self, rows: Ints, use: NDArray[np.bool_]) -> NDArray[np.float64]:
-        matrix = self.matrix[:, use]
-        parts = [matrix[rows[self.fold[rows] == each]] for each in range(FOLDS)]
+    def _grams_of(self, fitted: NDArray[np.bool_]) -> NDArray[np.float64]:
+        parts = [self.matrix[fitted & (self.fold == each)] for each in range(FOLDS)]
         return np.stack([(part.T @ part).astype(np.float64) for part in parts])
-
-    def _moments(self, target: Floats, rows: Ints, use: NDArray[np.bool_]) -> Floats:
-        return (self.matrix[rows][:, use].T @ target[rows].astype(np.float32)).astype(np.float64)
 
 
 def standard(values: Floats, case: Case) -> Columns:
@@ -120,14 +115,14 @@ def standard(values: Floats, case: Case) -> Columns:
     return found
 
 
-def _flags(case: Case) -> list[tuple[str, Columns]]:
+def _flags(case: Case, rows: Ints) -> list[tuple[str, Columns]]:
     found: list[tuple[str, Columns]] = []
     for name, values in case.rows.traffic.numeric.items():
         if name != "score" and not np.isfinite(values[case.before]).all():
-            found.append((name, (~np.isfinite(values)).astype(np.float32)))
+            found.append((name, (~np.isfinite(values[rows])).astype(np.float32)))
     for name, column in case.rows.traffic.categorical.items():
         if name != "prediction":
-            found += [(name, (column.codes == at).astype(np.float32)) for at in _largest(column, case)]
+            found += [(name, (column.codes[rows] == at).astype(np.float32)) for at in _largest(column, case)]
     return found
 
 

@@ -13,6 +13,8 @@ from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case, days_of
 from tidegauge.detectors.diagnose.concept import concept
 from tidegauge.detectors.diagnose.downstream import downstream
 from tidegauge.detectors.diagnose.features import categories, features
+from tidegauge.detectors.diagnose.llm.reader import ServiceReader
+from tidegauge.detectors.diagnose.llm.walk import walks
 from tidegauge.detectors.diagnose.outputs import scores, threshold, versions
 from tidegauge.detectors.diagnose.ranking import CLOSE, OUTPUTS, Cause, closeness, rank
 from tidegauge.detectors.diagnose.reader import Asked, Reader
@@ -47,6 +49,7 @@ class Diagnosis:
         since: When the change began; ``how`` it was found.
         verdicts: All answers, in the order of the walk.
         causes: What explains most of the change first.
+        counts: What the rows are: predictions, or requests of an LLM service.
     """
 
     model: str
@@ -58,6 +61,7 @@ class Diagnosis:
     rows_since: int
     verdicts: tuple[Verdict, ...]
     causes: tuple[Cause, ...]
+    counts: str = "predictions"
 
     @property
     def wrong(self) -> bool:
@@ -102,7 +106,7 @@ CHECKS: tuple[Check, ...] = (
     Check("label meaning", Stage.LOGGING, lambda case, _: truths.flipped(case)),
     Check("features", Stage.DATA, _named),
     Check("relations", Stage.DATA, _relations),
-    Check("train/serve skew", Stage.DATA, lambda case, _: skew(case)),
+    Check("train/serve skew", Stage.DATA, skew),
     Check("concept", Stage.CONCEPT, lambda case, _: concept(case)),
     Check("versions", Stage.MODEL, lambda case, _: versions(case)),
     Check("outputs", Stage.MODEL, _outputs),
@@ -119,15 +123,33 @@ def diagnose(store: Store, asked: Asked) -> Diagnosis:
     reader = Reader(store)
     newest = reader.newest(asked.model, asked.until)
     if newest is None:
-        raise TidegaugeError(
-            f"there are no predictions of {asked.model!r}: `tidegauge diagnose` needs a model that logs them"
-        )
+        return _service(store, asked)
     asked = replace(asked, until=min(asked.until, newest + timedelta(seconds=1)))
     wide = asked if asked.since else replace(asked, history=asked.history + MARGIN)
     rows, truth, ids = reader.read(wide)
+    copies = reader.training_copies(asked, (asked.since or asked.until) - wide.history)
     if asked.since:
-        return _at(reader, asked, Turn(asked.since, "", 0.0, True), rows, truth, ids)
-    found = [_at(reader, asked, each, rows, truth, ids) for each in turns(rows, asked.until)]
+        return _at(reader, asked, Turn(asked.since, "", 0.0, True), rows, truth, ids, copies)
+    found = [_at(reader, asked, each, rows, truth, ids, copies) for each in turns(rows, asked.until, copies)]
+    return max(found, key=_told)
+
+
+def _service(store: Store, asked: Asked) -> Diagnosis:
+    """The walk over the requests of an LLM service."""
+    reader = ServiceReader(store)
+    if not reader.extent(asked.model, asked.until)[0]:
+        raise TidegaugeError(
+            f"there are no predictions of {asked.model!r} and no LLM spans of a service of that name: `tidegauge "
+            "diagnose` needs one of them"
+        )
+    found = []
+    for begun, case, verdicts in walks(reader, asked):
+        start = begun.at + timedelta(seconds=case.first * case.slot_s)
+        counted = int(case.before.sum()) * case.rows.every, int(case.after.sum()) * case.rows.every
+        how = "as asked" if asked.since else begun.how
+        causes = tuple(rank(verdicts))
+        ended = (asked.model, start, begun.at, case.until, how)
+        found.append(Diagnosis(*ended, *counted, tuple(verdicts), causes, "requests"))
     return max(found, key=_told)
 
 
@@ -139,7 +161,9 @@ def _told(each: Diagnosis) -> tuple[bool, bool, float]:
     return True, closeness(first.finding) >= CLOSE, first.weight * first.share
 
 
-def _at(reader: Reader, asked: Asked, begun: Turn, rows: Rows, truth: Truth, ids: Hashes) -> Diagnosis:
+def _at(
+    reader: Reader, asked: Asked, begun: Turn, rows: Rows, truth: Truth, ids: Hashes, copies: Rows | None
+) -> Diagnosis:
     """The walk for one moment; of several moments, that at which most is explained is believed."""
     case = _case(asked, begun.at, rows)
     if -case.first < FEWEST_DAYS:
@@ -148,7 +172,6 @@ def _at(reader: Reader, asked: Asked, begun: Turn, rows: Rows, truth: Truth, ids
             f"{FEWEST_DAYS} are needed to know what is usual; name a later --since"
         )
     notes = reader.notes(asked, begun.at)
-    copies = reader.training_copies(asked, begun.at - asked.history)
     case = replace(case, truth=truth, ids_before=ids, notes=notes, copies=copies)
     verdicts = walk(case)
     start = begun.at + timedelta(days=case.first)

@@ -122,9 +122,11 @@ def _number(case: Case, name: str) -> Verdict | None:
     seen = _marked(case, values, cells, EVERYTHING, float(whole.usual[0]))
     parts = list(_parts(case, values, cells))
     narrow = _narrowest(parts)
-    if narrow is not None:
+    if narrow is not None and not _elsewhere(case, values, cells, narrow, float(whole.usual[0])):
         part, mark = narrow
         return _bad(name, mark.cause, mark.said, mark.strength, part, dict(mark.evidence))
+    if seen is None and narrow is not None:  # too little in each part but that one, yet not only there
+        seen = narrow[1]
     if seen is not None:
         return _bad(name, seen.cause, seen.said, seen.strength, EVERYTHING, dict(seen.evidence))
     return _moved(name, float(whole.distance[0]), float(whole.usual[0]))
@@ -152,13 +154,23 @@ def _narrowest(parts: list[tuple[Slice, Mark | None]]) -> tuple[Part, Mark] | No
     return max(found, key=lambda each: each[1].strength, default=None)
 
 
+def _elsewhere(case: Case, values: Floats, cells: Cells, seen: tuple[Part, Mark], usual: float) -> bool:
+    """Whether what was seen in a part is seen in the rest as well, taken together."""
+    part, mark = seen
+    rest = case.without(part)
+    kept = ~case.rows.rows_in(part)
+    other = _marked(rest, values[kept], cells, EVERYTHING, usual)
+    return other is not None and other.cause == mark.cause
+
+
 def _marked(case: Case, values: Floats, cells: Cells, part: Part, usual: float) -> Mark | None:
     here = case.rows.rows_in(part) & np.isfinite(values) if part else np.isfinite(values)
     old, new = here & case.before, here & case.after
     both = Values(values[old], values[new], case.day[new], cells.edges, usual, bool(part))
-    if not both.enough or not _as_often(case, old, new, part):
+    if not both.enough:
         return None
-    return next((mark for mark in (check(both) for check in SIGNATURES) if mark), None)
+    checks = SIGNATURES if _as_often(case, old, new, part) else (stuck,)
+    return next((mark for mark in (check(both) for check in checks) if mark), None)
 
 
 def _as_often(case: Case, old: Mask, new: Mask, part: Part) -> bool:

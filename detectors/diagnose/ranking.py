@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 
+from tidegauge.detectors.diagnose.llm.flow import LLM_CLOSENESS, LLM_FLOW
 from tidegauge.detectors.diagnose.verdict import Level, Part, Stage, Verdict
 
 FLOW: Mapping[str, frozenset[str]] = {
@@ -28,16 +29,18 @@ FLOW: Mapping[str, frozenset[str]] = {
     "label": frozenset({"label", "loss"}),
     "volume": frozenset({"volume"}),
     "loss": frozenset({"loss"}),
+    **LLM_FLOW,
 }
-OUTPUTS = frozenset({"score", "prediction", "loss", "label", "volume", "version"})
+OUTPUTS = frozenset({"score", "prediction", "loss", "label", "volume", "version", *LLM_FLOW})
 CLOSENESS: Mapping[str, int] = {
     "moved": 1,
     "skew": 2,
-    "joined wrongly": 3,
+    "joined wrongly": 4,
     "units": 4,
     "outliers": 4,
     "default value": 4,
     "precision lost": 4,
+    "missing": 3,
     "labels missing": 1,
     "labels late": 3,
     "label class lost": 4,
@@ -49,9 +52,10 @@ CLOSENESS: Mapping[str, int] = {
     "part gone": 3,
     "scores off": 1,
     "concept": 1,
+    **LLM_CLOSENESS,
 }
 """How closely a kind of cause says what happened; 5 where it is not listed."""
-CLOSE = 4
+CLOSE = 3
 STAGES = tuple(Stage)
 
 

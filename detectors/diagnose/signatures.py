@@ -20,7 +20,9 @@ MOST_OUTLIERS, LEAST_OUTLIERS, FEWEST_OUTLIERS = 0.2, 0.0005, 3
 FEWEST_DIFFERENT = 10
 """Values that a feature must have had before units or precision can be told from them."""
 MANY = 0.2
-FAR, SAME = 10.0, 1.5
+NEARLY_ALL = 0.99
+"""The hour in which it began is not always found to the minute."""
+FAR, VERY_FAR, SAME, ABOUT = 10.0, 300.0, 1.5, 4.0
 """Outliers lie so many ranges beyond the range of before; what is left is the same within so many usual distances."""
 GRIDS = (1000.0, 100.0, 10.0, 1.0, 0.1)
 ON_GRID, OFF_GRID = 0.999, 0.9
@@ -78,12 +80,14 @@ Signature: TypeAlias = Callable[[Values], Mark | None]
 
 def stuck(values: Values) -> Mark | None:
     """One value for all, where there were several."""
-    now = values.since[0]
-    if (values.since != now).any() or (values.before == now).mean() > MOST_ALIKE:
+    found, counts = np.unique(values.since, return_counts=True)
+    now = float(found[np.argmax(counts)])
+    if counts.max() < NEARLY_ALL * len(values.since) or (values.before == now).mean() > MOST_ALIKE:
         return None
     share = float((values.before == now).mean())
-    said = f"stuck at {now:g} for all {len(values.since):,} rows; {share:.0%} had that value before"
-    return Mark("stuck", said, 32.0 * (1 - share), {"value": float(now), "share before": share})
+    others = len(values.since) - int(counts.max())
+    said = f"stuck at {now:g} for all but {others:,} of {len(values.since):,} rows; {share:.0%} had that value before"
+    return Mark("stuck", said, 32.0 * (1 - share), {"value": now, "share before": share})
 
 
 def default_value(values: Values) -> Mark | None:
@@ -119,12 +123,12 @@ def _every_day(values: Values, value: float, share: float) -> bool:
 def outliers(values: Values) -> Mark | None:
     """A few values far outside of all that was seen, while the rest is as ever."""
     low, high = float(values.before.min()), float(values.before.max())
-    width = FAR * max(high - low, abs(high) * 1e-9)
+    width = (FAR if values.varied else VERY_FAR) * max(high - low, abs(high) * 1e-9)
     far = (values.since > high + width) | (values.since < low - width)
     share, number = float(far.mean()), int(far.sum())
     if not LEAST_OUTLIERS <= share <= MOST_OUTLIERS or number < FEWEST_OUTLIERS:
         return None
-    if values.distance_if(values.since[~far]) > SAME * values.usual:
+    if values.distance_if(values.since[~far]) > ABOUT * values.usual:
         return None
     largest = float(values.since[np.argmax(np.abs(values.since))])
     said = f"{number:,} of {len(values.since):,} values lie far outside of {low:g} to {high:g}, up to {largest:g}"

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import Case
-from tidegauge.detectors.diagnose.rows import Ints, Mask, Rows
-from tidegauge.detectors.diagnose.verdict import MOST_STRENGTH, Level, Stage, Verdict, level_of
+from tidegauge.detectors.diagnose.conversions import undoing
+from tidegauge.detectors.diagnose.ranking import CLOSE, closeness
+from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows
+from tidegauge.detectors.diagnose.verdict import (
+    BAD_FROM,
+    EVERYTHING,
+    MOST_STRENGTH,
+    Level,
+    Part,
+    Stage,
+    Verdict,
+    level_of,
+)
+from tidegauge.model import Slice
 
-FEWEST_PAIRS = 50
+FEWEST_PAIRS, FEWEST_IN_PART = 50, 20
 FLOOR = 0.02
 NEARLY = 1e-6
+SOUND, ALIKE = 1.0, 0.95
+"""Growth of the share that differs, over the least that matters, below which the rest is as ever; share of pairs."""
+LOOSE, SPREAD_ALIKE = 0.5, 0.25
+"""Correlation with training's values, and distance of distributions, below which values are those of other rows."""
 
 
 @dataclass(frozen=True)
@@ -25,46 +43,123 @@ class Pairs:
 
 def pairs_of(case: Case) -> Pairs | None:
     """Predictions that have a training copy; None where there are too few since."""
-    if case.copies is None:
-        return None
-    order = np.argsort(case.copies.ids, kind="stable")
-    ids = case.copies.ids[order]
-    if not len(ids):
-        return None
-    place = np.minimum(np.searchsorted(ids, case.rows.ids), len(ids) - 1)
-    served = np.flatnonzero((ids[place] == case.rows.ids) & (case.rows.ids != 0))
-    found = Pairs(served, order[place[served]])
-    return found if case.after[served].sum() >= FEWEST_PAIRS else None
+    found = paired(case.rows.ids, case.copies.ids) if case.copies is not None else None
+    return found if found and case.after[found.served].sum() >= FEWEST_PAIRS else None
 
 
-def skew(case: Case) -> list[Verdict]:
-    """Each feature that differs between serving and training on more of the same predictions than before."""
+def paired(ids: Hashes, copied: Hashes) -> Pairs | None:
+    """Places of the same id on both sides; None where there is no copy."""
+    order = np.argsort(copied, kind="stable")
+    known = copied[order]
+    if not len(known):
+        return None
+    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    served = np.flatnonzero((known[place] == ids) & (ids != 0))
+    return Pairs(served, order[place[served]])
+
+
+def skew(case: Case, so_far: Sequence[Verdict] = ()) -> list[Verdict]:
+    """Each feature that differs between serving and training on more of the same predictions than before.
+
+    Where all that differ are one conversion of units apart, and no mark said so before, that is what it is called.
+    """
     pairs = pairs_of(case)
     if pairs is None or case.copies is None:
         why = "no prediction since has a copy with role=training, so features cannot be compared on the same ids"
         return [Verdict("train/serve skew", Stage.DATA, Level.UNKNOWN, why)]
-    found = [v for name in case.rows.features for v in [_skewed(case, case.copies, pairs, name)] if v]
+    marked = frozenset().union(
+        *(each.columns for each in so_far if each.level is Level.BAD and closeness(each) > CLOSE)
+    )
+    found = [v for name in case.rows.features for v in [_skewed(case, case.copies, pairs, name, name in marked)] if v]
+    found = _together(found)
     said = f"{len(pairs.served):,} predictions have the same features in training as in serving"
     return found or [Verdict("train/serve skew", Stage.DATA, Level.OK, said)]
 
 
-def _skewed(case: Case, copies: Rows, pairs: Pairs, name: str) -> Verdict | None:
-    differs = _differs(case.rows, copies, pairs, name)
+def _skewed(case: Case, copies: Rows, pairs: Pairs, name: str, marked: bool) -> Verdict | None:
+    differs = differing(case.rows, copies, pairs, name)
     after = case.after[pairs.served]
-    before = float(differs[~after].mean()) if (~after).any() else 0.0
-    since = float(differs[after].mean())
-    strength = min(MOST_STRENGTH, (since - before) / max(FLOOR, before))
-    if strength < 2:
+    strength, before, since = _growth(differs, after)
+    if strength < BAD_FROM:
         return None
-    said = f"differs from training's value in {since:.0%} of {int(after.sum()):,} same predictions, {before:.0%} before"
-    numbers = {"differs before": before, "differs since": since}
-    columns = frozenset({name})
-    return Verdict(
-        "train/serve skew", Stage.DATA, level_of(strength), said, "skew", name, (), strength, columns, numbers
-    )
+    part, strength, before, since = _part(case, pairs, differs, (EVERYTHING, strength, before, since))
+    unit = "" if marked else _conversion(case, copies, pairs, name, differs & after)
+    others = not marked and not unit and _of_others(case.rows, copies, pairs, name, differs & after)
+    said = f"differs from training's value in {since:.0%} of the same predictions since, {before:.0%} before"
+    if unit:
+        said = f"{said}: undoing {unit} gives training's"
+    if others:
+        said = f"{said}, and has the values of other predictions: rows were joined wrongly"
+    numbers = {"differs before": before, "differs since": since} | ({"conversion": unit} if unit else {})
+    cause, level = "units" if unit else "joined wrongly" if others else "skew", level_of(strength)
+    return Verdict("train/serve skew", Stage.DATA, level, said, cause, name, part, strength, frozenset({name}), numbers)
 
 
-def _differs(served: Rows, copies: Rows, pairs: Pairs, name: str) -> Mask:
+def _together(found: Sequence[Verdict]) -> list[Verdict]:
+    """Features that one join brings wrongly are one finding."""
+    joined = [each for each in found if each.cause == "joined wrongly" and each.part == EVERYTHING]
+    if len(joined) < 2:
+        return list(found)
+    named, columns = ", ".join(each.subject for each in joined), frozenset().union(*(each.columns for each in joined))
+    whole = replace(max(joined, key=lambda each: each.strength), subject=named, columns=columns)
+    return [*(each for each in found if each not in joined), whole]
+
+
+def _growth(differs: Mask, after: Mask) -> tuple[float, float, float]:
+    """Strength, and the share that differs before and since."""
+    before = float(differs[~after].mean()) if (~after).any() else 0.0
+    since = float(differs[after].mean()) if after.any() else 0.0
+    return min(MOST_STRENGTH, (since - before) / max(FLOOR, before)), before, since
+
+
+Found: TypeAlias = tuple[Part, float, float, float]
+
+
+def _part(case: Case, pairs: Pairs, differs: Mask, whole: Found) -> Found:
+    """The one value of a dimension in which it differs, the rest taken together being the same as ever."""
+    after = case.after[pairs.served]
+    found = [whole]
+    for dimension, column in case.dimensions.items():
+        codes = column.codes[pairs.served]
+        for at in np.unique(codes[differs & after & (codes >= 0)]):
+            here = codes == at
+            if (here & after).sum() < FEWEST_IN_PART or _growth(differs[~here], after[~here])[0] >= SOUND:
+                continue
+            found.append(((Slice(dimension, column.names[at]),), *_growth(differs[here], after[here])))
+    return max(found, key=lambda each: each[1])
+
+
+def _conversion(case: Case, copies: Rows, pairs: Pairs, name: str, differs: Mask) -> str:
+    """The conversion of units by which those that differ are apart; empty where there is none."""
+    one, two = case.rows.traffic.numeric.get(name), copies.traffic.numeric.get(name)
+    if one is None or two is None:
+        return ""
+    a, b = one[pairs.served[differs]], two[pairs.copied[differs]]
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = a[both], b[both]
+    if len(a) < FEWEST_IN_PART or len(np.unique(b)) < 5:
+        return ""
+    fits = {unit: float(np.isclose(undo(a), b, rtol=1e-3, atol=1e-6).mean()) for unit, undo in undoing().items()}
+    best = max(fits, key=lambda unit: fits[unit])
+    return best if fits[best] >= ALIKE else ""
+
+
+def _of_others(rows: Rows, copies: Rows, pairs: Pairs, name: str, differs: Mask) -> bool:
+    """Whether the values served are spread as training's are, yet do not follow them."""
+    one, two = rows.traffic.numeric.get(name), copies.traffic.numeric.get(name)
+    if one is None or two is None:
+        return False
+    a, b = one[pairs.served[differs]], two[pairs.copied[differs]]
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = np.sort(a[both]), b[both]
+    if len(a) < FEWEST_PAIRS or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return False
+    follows = float(np.corrcoef(one[pairs.served[differs]][both], b)[0, 1])
+    gap = np.abs((np.searchsorted(a, a, "right") - np.searchsorted(np.sort(b), a, "right")) / len(a)).max()
+    return abs(follows) < LOOSE and float(gap) <= SPREAD_ALIKE
+
+
+def differing(served: Rows, copies: Rows, pairs: Pairs, name: str) -> Mask:
     """Whether the value is another one; missing on both sides is the same."""
     one, two = served.traffic.numeric.get(name), copies.traffic.numeric.get(name)
     there = (_present(served, name)[pairs.served], _present(copies, name)[pairs.copied])

@@ -7,13 +7,14 @@ from itertools import combinations
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import Case
-from tidegauge.detectors.diagnose.cells import Cells, cut, daily, distance, moved
+from tidegauge.detectors.diagnose.cells import Cells, Moved, cut, daily, distance, moved
 from tidegauge.detectors.diagnose.rows import Floats
 from tidegauge.detectors.diagnose.verdict import EVERYTHING, MOST_STRENGTH, Stage, Verdict, level_of
 
 AWAY, NEAR = 2.0, 1.3
 """Times its usual distance: from its own past at least, from the other's past at most."""
-NEAR_ENOUGH = 0.15
+NEAR_ENOUGH, GAIN = 0.15, 3.0
+"""The distance from the other's past: below 0.15, or a third of that from its own where the other moves that far."""
 
 
 def swapped(case: Case) -> Verdict | None:
@@ -26,11 +27,16 @@ def swapped(case: Case) -> Verdict | None:
     for one, two in combinations(sorted(away), 2):
         own = min(found[one].strength[0], found[two].strength[0])
         crossed = [_crossed(case, numeric[a], numeric[b], cells[b]) for a, b in ((one, two), (two, one))]
-        usual = max(found[one].usual[0], found[two].usual[0])
-        near = max(crossed) <= min(NEAR_ENOUGH, NEAR * usual)
-        if near and (best is None or own > best.strength):
+        pairs = [(crossed[0], found[one], found[two]), (crossed[1], found[two], found[one])]
+        if all(_near(*each) for each in pairs) and (best is None or own > best.strength / 2):
             best = _verdict(one, two, float(own), float(max(crossed)))
     return best
+
+
+def _near(crossed: float, own: Moved, other: Moved) -> bool:
+    """Whether values lie where the other's did, and no longer where their own did."""
+    far = float(own.distance[0]) >= GAIN * crossed
+    return crossed <= NEAR * float(other.usual[0]) and (crossed <= NEAR_ENOUGH or far)
 
 
 def _crossed(case: Case, values: Floats, others: Floats, cells: Cells) -> float:

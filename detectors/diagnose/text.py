@@ -25,6 +25,7 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
         "since": found.since.isoformat(),
         "until": found.until.isoformat(),
         "how": found.how,
+        "counts": found.counts,
         "predictions": {"before": found.rows_before, "since": found.rows_since},
         "causes": [_cause(each) for each in found.causes],
         "stages": [_stage(found, each) for each in Stage],
@@ -98,7 +99,7 @@ def as_text(found: Mapping[str, Any]) -> str:
 def _dates(found: Mapping[str, Any]) -> str:
     count = found["predictions"]
     day = {name: found[name][:16].replace("T", " ") for name in ("start", "since", "until")}
-    since = f"{count['since']:,} predictions from {day['since']} to {day['until']}"
+    since = f"{count['since']:,} {found.get('counts', 'predictions')} from {day['since']} to {day['until']}"
     return f"{since} against {count['before']:,} from {day['start']} on"
 
 

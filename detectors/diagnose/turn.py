@@ -12,10 +12,11 @@ from tidegauge.detectors.diagnose.case import Case, days_of
 from tidegauge.detectors.diagnose.design import standard
 from tidegauge.detectors.diagnose.outputs import score_target
 from tidegauge.detectors.diagnose.rows import Floats, Ints, Mask, Rows, no_truth
+from tidegauge.detectors.diagnose.skew import differing, paired
 
 HOUR_S, DAY_S = 3600, 86_400
 FEWEST_BEFORE, FEWEST_SINCE = 7, 2
-CLEAR, BEYOND_DOUBT = 6.0, 20.0
+CLEAR, BEYOND_DOUBT = 5.0, 16.0
 """Standard errors, days being dependent, from which a change is looked into, and from which no other is."""
 MOST_TURNS = 3
 FLOOR = 0.01
@@ -46,13 +47,17 @@ class Turn:
         return f"found by scanning: {self.by} changes most clearly there ({self.clarity:.0f} standard errors)"
 
 
-def turns(rows: Rows, until: datetime, fallback: timedelta = timedelta(days=7)) -> list[Turn]:
+def turns(
+    rows: Rows, until: datetime, copies: Rows | None = None, fallback: timedelta = timedelta(days=7)
+) -> list[Turn]:
     """Moments at which something may have begun, the clearest first; one where it is beyond doubt.
 
     All series of ``rows`` are scanned by day for a change of level, and the surroundings of each by hour. Where none is
     beyond doubt, those of how well features foretell each other follow, and last the days of ``fallback``.
     """
     found = _clearest(rows, signals(rows, until.timestamp()), until)
+    if not found or found[0].clarity < BEYOND_DOUBT:  # copies are few, so they tell the hour less well
+        found = _apart([*found, *_clearest(rows, _of_copies(rows, copies), until)])
     if found and found[0].clarity >= BEYOND_DOUBT:
         return found[:1]
     since = until - 2 * fallback
@@ -197,6 +202,18 @@ def _of_decisions(rows: Rows) -> list[tuple[str, Floats]]:
     return [("the score from which decisions are made", np.where(mixed[cell], rows.decision, np.nan))]
 
 
+def _of_copies(rows: Rows, copies: Rows | None) -> list[tuple[str, Floats]]:
+    """Whether each feature differs from what training has of the same prediction."""
+    if copies is None or (pairs := paired(rows.ids, copies.ids)) is None:
+        return []
+    found = []
+    for name in rows.features:
+        differs = np.full(rows.count, np.nan)
+        differs[pairs.served] = differing(rows, copies, pairs, name)
+        found.append((f"the difference of {name} from training's", differs))
+    return found
+
+
 def _repeated(rows: Rows) -> Floats:
     _, first = np.unique(rows.ids, return_index=True)
     found = np.ones(rows.count)
@@ -239,15 +256,20 @@ def _level_change(day: Ints, values: Floats, name: str) -> tuple[float, int]:
     usable = count >= 20 if name != VOLUME else count >= 0
     at = np.flatnonzero(usable)
     floor = FLOORS.get(name.partition(" of ")[0], FLOOR) * max(1.0, float(np.nanstd(values)))
-    apart = name.startswith(FREQUENT)  # a reading of the weather is frequent for a day, a default on every day
-    best = (0.0, 0)
-    for cut in range(FEWEST_BEFORE, len(at) - FEWEST_SINCE + 1):
-        if apart and mean[at[cut:]].min() <= mean[at[:cut]].max():
-            continue
-        clarity = _clarity(mean[at[:cut]], mean[at[cut:]], floor)
-        if clarity > best[0]:
-            best = clarity, int(at[cut] + day.min())
-    return best
+    told = clarity(mean[at], floor)
+    if name.startswith(FREQUENT):  # a reading of the weather is frequent for a day, a default on every day
+        told[~_above(mean[at])] = 0.0
+    if not told.any():
+        return 0.0, 0
+    best = int(np.argmax(told))
+    return float(told[best]), int(at[best] + day.min())
+
+
+def _above(series: Floats) -> Mask:
+    """For each place, whether all that follows is above all that is before."""
+    highest = np.concatenate([[np.inf], np.maximum.accumulate(series)[:-1]])
+    found: Mask = np.minimum.accumulate(series[::-1])[::-1] > highest
+    return found
 
 
 def _weekly(series: Floats) -> Floats:
@@ -260,15 +282,27 @@ def _weekly(series: Floats) -> Floats:
     )
 
 
-def _clarity(before: Floats, since: Floats, floor: float) -> float:
-    """|difference of means| over its standard error; dependent days count as fewer (lag-1 correlation)."""
-    deviations = np.concatenate([before - before.mean(), since - since.mean()])
-    spread = max(floor, float(np.sqrt((deviations**2).sum() / max(1, len(deviations) - 2))))
-    inside = before - before.mean()
-    lag = float((inside[1:] * inside[:-1]).sum() / max(1e-12, (inside**2).sum())) if len(inside) > 3 else 0.0
-    lag = min(0.9, max(0.0, lag))
-    error = spread * np.sqrt((1 / len(before) + 1 / len(since)) * (1 + lag) / (1 - lag))
-    return float(abs(since.mean() - before.mean()) / error)
+def clarity(series: Floats, floor: float) -> Floats:
+    """For each place to cut: |difference of means| over its standard error, 0 where a side is too short.
+
+    Dependent days count as fewer (lag-1 correlation of the days before).
+    """
+    days = len(series)
+    found = np.zeros(days)
+    cuts = np.arange(FEWEST_BEFORE, days - FEWEST_SINCE + 1)
+    if not len(cuts):
+        return found
+    x = series - series.mean()
+    total, squares, pairs = (np.concatenate([[0.0], np.cumsum(each)]) for each in (x, x**2, x[1:] * x[:-1]))
+    before, since = total[cuts] / cuts, (total[-1] - total[cuts]) / (days - cuts)
+    within = squares[cuts] - cuts * before**2
+    rest = within + squares[-1] - squares[cuts] - (days - cuts) * since**2
+    spread = np.maximum(floor, np.sqrt(np.maximum(rest, 0) / max(1, days - 2)))
+    ends = 2 * total[cuts] - x[0] - x[cuts - 1]
+    lag = (pairs[cuts - 1] - before * ends + (cuts - 1) * before**2) / np.maximum(within, 1e-12)
+    lag = np.clip(lag, 0.0, 0.9)
+    found[cuts] = np.abs(since - before) / (spread * np.sqrt((1 / cuts + 1 / (days - cuts)) * (1 + lag) / (1 - lag)))
+    return found
 
 
 def _hour(seconds: Floats, values: Floats, begin: float) -> float:

@@ -1,6 +1,7 @@
 """Faults put into the flights, one at a time, and what the diagnosis makes of the tables: see docs/diagnosis.md.
 
     python -m tidegauge.demo.flights.diagnose [--fault units:temp@2013-07-01 ...] [--clean 2013-07-01 ...] [--copies]
+    python -m tidegauge.demo.flights.diagnose --draw 20 --day 2013-06-24 --copies
 
 Prints Markdown. The diagnosis reads the tables and nothing else: neither the fault nor its day is told to it. A cause
 is the true one where its kind is what the fault is rightly called, and its feature and its part are the fault's.
@@ -21,6 +22,7 @@ import polars as pl
 
 from tidegauge.collectors.schema import migrate
 from tidegauge.demo.flights import data
+from tidegauge.demo.flights.drawn import drawn_faults
 from tidegauge.demo.flights.faults import NEW_CODES, Fault, parse_fault
 from tidegauge.demo.flights.model import MODEL
 from tidegauge.demo.flights.replay import Direct
@@ -233,12 +235,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fault", action="append", help="as tidegauge demo --fault; given again for more")
     parser.add_argument("--day", default="2013-07-01", help="first day of the examples")
+    parser.add_argument("--draw", type=int, help="in place of the examples, so many faults drawn by lot with the day")
     parser.add_argument("--clean", action="append", help="last day of a stretch without a fault; given again for more")
     parser.add_argument("--copies", action="store_true", help="store training's copy of a twentieth of the flights")
     asked = parser.parse_args()
-    faults = asked.fault if asked.fault is not None else [f"{each}@{asked.day}" for each in EXAMPLES]
-    if asked.clean is not None and asked.fault is None:
-        faults = []
+    faults = _faults(asked.fault, asked.day, asked.draw, bool(asked.clean))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"chdb://{folder}")
         migrate(store)
@@ -247,6 +248,13 @@ def main() -> None:
             sys.stdout.write(part)
             sys.stdout.flush()
         store.close()
+
+
+def _faults(named: list[str] | None, day: str, draw: int | None, clean: bool) -> list[str]:
+    """Those named, or as many as are to be drawn, or else the examples, unless only clean stretches are asked for."""
+    if draw:
+        return [*(named or []), *drawn_faults(data.load(), date.fromisoformat(day), draw)]
+    return named or ([] if clean else [f"{each}@{day}" for each in EXAMPLES])
 
 
 if __name__ == "__main__":
