@@ -10,7 +10,17 @@ from tidegauge.detectors.diagnose.case import DAY_S, Case, days_of
 from tidegauge.detectors.diagnose.change import Change, shift
 from tidegauge.detectors.diagnose.curve import Curve
 from tidegauge.detectors.diagnose.rows import Floats, Mask
-from tidegauge.detectors.diagnose.verdict import EVERYTHING, Level, Part, Stage, Verdict, level_of, told
+from tidegauge.detectors.diagnose.verdict import (
+    BAD_FROM,
+    EVERYTHING,
+    SEARCHED,
+    Level,
+    Part,
+    Stage,
+    Verdict,
+    level_of,
+    told,
+)
 from tidegauge.detectors.traffic import Category
 from tidegauge.model import Slice
 
@@ -43,9 +53,11 @@ def _where(case: Case, labelled: Floats, expected: Floats, strength: float) -> t
     """The one value of a dimension that lost its labels while the rest has them."""
     for dimension, column in case.dimensions.items():
         found = shift(case, case.sums_by(column, labelled), case.sums_by(column, expected), COVERAGE_FLOOR)
-        fallen = np.flatnonzero((found.strength >= 2) & (found.delta < 0) & (found.rows >= FEWEST_EXPECTED))
+        clear = found.strength >= SEARCHED * BAD_FROM
+        fallen = np.flatnonzero(clear & (found.delta < 0) & (found.rows >= FEWEST_EXPECTED))
         if len(fallen) == 1 and (found.rows >= FEWEST_EXPECTED).sum() > 1:
-            return (Slice(dimension, column.names[fallen[0]]),), max(strength, float(found.strength[fallen[0]]))
+            part = (Slice(dimension, column.names[fallen[0]]),)
+            return part, max(strength, float(found.strength[fallen[0]]) / SEARCHED)
     return EVERYTHING, strength
 
 
