@@ -20,11 +20,11 @@ from tidegauge.detectors.diagnose.ranking import CLOSE, OUTPUTS, Cause, closenes
 from tidegauge.detectors.diagnose.reader import Asked, Reader
 from tidegauge.detectors.diagnose.relations import relations
 from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows, Truth, no_truth
-from tidegauge.detectors.diagnose.skew import skew
+from tidegauge.detectors.diagnose.skew import as_in_training, skew
 from tidegauge.detectors.diagnose.swapped import swapped
 from tidegauge.detectors.diagnose.timing import clocks, stale
 from tidegauge.detectors.diagnose.turn import Turn, turns
-from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict
+from tidegauge.detectors.diagnose.verdict import BAD_FROM, Level, Stage, Verdict
 from tidegauge.errors import TidegaugeError
 from tidegauge.store import Store
 
@@ -77,7 +77,15 @@ def _named(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
 
 
 def _relations(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
-    return relations(_settled(case, so_far), _ailing(so_far))
+    found = relations(_settled(case, so_far), _ailing(so_far))
+    return [_world(each) if each.found and as_in_training(case, each.columns) else each for each in found]
+
+
+def _world(each: Verdict) -> Verdict:
+    """A relation that broke in training's copies as well: data changed, and no join did it."""
+    said = f"{each.subject} fit the other features less than before, in training's copies as well: the world moved"
+    strength = min(each.strength, BAD_FROM - 0.01)
+    return replace(each, level=Level.SUSPECT, cause="moved", strength=strength, summary=said)
 
 
 def _outputs(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:

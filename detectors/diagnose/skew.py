@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -93,6 +93,15 @@ def _skewed(case: Case, copies: Rows, pairs: Pairs, name: str, marked: bool) -> 
     numbers = {"differs before": before, "differs since": since} | ({"conversion": unit} if unit else {})
     cause, level = "units" if unit else "joined wrongly" if others else "skew", level_of(strength)
     return Verdict("train/serve skew", Stage.DATA, level, said, cause, name, part, strength, frozenset({name}), numbers)
+
+
+def as_in_training(case: Case, names: Set[str]) -> bool:
+    """Whether there are copies since, and the features differ from theirs no more than before."""
+    pairs, copies = pairs_of(case), case.copies
+    if pairs is None or copies is None:
+        return False
+    after = case.after[pairs.served]
+    return all(_growth(differing(case.rows, copies, pairs, name), after)[0] < SOUND for name in names)
 
 
 def _together(found: Sequence[Verdict]) -> list[Verdict]:

@@ -71,7 +71,7 @@ def turns(
 
 
 def _clearest(rows: Rows, series: Sequence[tuple[str, Floats]], until: datetime) -> list[Turn]:
-    """The clearest changes of all series, at least two days apart."""
+    """The clearest changes of all series, at least two days apart, with as much time before them as since."""
     end = until.timestamp()
     day = np.floor((rows.seconds - end) / DAY_S).astype(np.int64)
     kept = day >= day.min() + 1
@@ -81,7 +81,7 @@ def _clearest(rows: Rows, series: Sequence[tuple[str, Floats]], until: datetime)
         if clarity < CLEAR or len(found) == MOST_TURNS:
             break
         begin = end + begins * DAY_S
-        if all(abs(begin - each.at.timestamp()) >= 2 * DAY_S for each in found):
+        if 2 * begins >= day.min() and all(abs(begin - each.at.timestamp()) >= 2 * DAY_S for each in found):
             name, values = series[at]
             found.append(Turn(datetime.fromtimestamp(_hour(rows.seconds, values, begin), UTC), name, clarity, True))
     return found

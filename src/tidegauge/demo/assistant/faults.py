@@ -146,7 +146,7 @@ class FaultyAssistant(Assistant):
         if self._kind == "errors" and self._rng.random() < ERROR_SHARE:
             self._pass(0.05)
             answer = httpx.Response(429, request=httpx.Request("POST", "http://127.0.0.1:9/v1"))
-            raise openai.RateLimitError("too many requests", response=answer, body=None)
+            raise openai.RateLimitError("too many requests", response=cast(Any, answer), body=None)
         system, user = messages[0]["content"], messages[-1]["content"]
         made = extractive.answer(system, user)
         self._pass(FIRST_TOKEN_S * slower)
