@@ -159,7 +159,7 @@ def compared(options: argparse.Namespace) -> None:
 def flights() -> None:
     """The demonstration's year, by week."""
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     from tidegauge.demo.flights.data import NUMERIC
     from tidegauge.demo.flights.stream import FlightsStream

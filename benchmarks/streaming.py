@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +67,7 @@ def ours(law: str) -> Iterator[tuple[str, Feed]]:
 def theirs(law: str) -> Iterator[tuple[str, Feed]]:
     from river import drift
 
-    def feed(make: Callable[[], object]) -> Feed:
+    def feed(make: Callable[[], Any]) -> Feed:
         def begin() -> Callable[[Rows], list[int]]:
             detector = make()
 
@@ -82,9 +84,9 @@ def theirs(law: str) -> Iterator[tuple[str, Feed]]:
         return begin
 
     for delta in (0.002, 0.3, 0.1, 0.03, 0.01, 0.0003, 0.00003):
-        yield f"ADWIN(delta={delta:g})", feed(lambda delta=delta: drift.ADWIN(delta=delta))
+        yield f"ADWIN(delta={delta:g})", feed(partial(drift.ADWIN, delta=delta))
     for most in (50, 15, 25, 100, 200, 400, 800):
-        yield f"PageHinkley(threshold={most})", feed(lambda most=most: drift.PageHinkley(threshold=most))
+        yield f"PageHinkley(threshold={most})", feed(partial(drift.PageHinkley, threshold=most))
 
 
 def between(begin: Feed, law: str) -> tuple[float, float]:
