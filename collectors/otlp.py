@@ -120,7 +120,8 @@ def normalise(signal: Signal, payload: bytes, *, arrays: bool = False) -> bytes:
     Nested are key-value lists and arrays that hold a list or an array.
 
     Args:
-        arrays: All arrays as JSON strings, and every value encoded as the protobuf library does: shortest, and once.
+        arrays: All arrays as JSON strings, and every value encoded as the protobuf library does: shortest, once, and
+            without fields that the protocol does not have yet.
     """
     places = _nested(signal, payload, arrays)
     if not places and not arrays:
@@ -129,6 +130,8 @@ def normalise(signal: Signal, payload: bytes, *, arrays: bool = False) -> bytes:
     for place in places:
         value = _at(request, place)
         value.string_value = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
+    if arrays:
+        request.DiscardUnknownFields()
     return request.SerializeToString()
 
 

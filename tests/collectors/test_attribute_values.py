@@ -86,6 +86,19 @@ def test_arrays_that_need_different_ways_are_stored_in_one_batch(store: Store) -
 
 
 @pytest.mark.parametrize(
+    "odd",
+    [b"\x0a\x84\x80\x00text", b"\x0a\x01a\x0a\x04text", b"\x18\x05\x0a\x04text", b"\x0a\x04textJ\x02zz"],
+    ids=["a longer length than needed", "sent twice", "after a number", "before a field that nobody knows"],
+)
+def test_a_text_that_is_encoded_oddly_is_what_protobuf_makes_of_it(store: Store, odd: bytes) -> None:
+    plain = traces(span(attributes=attributes({"n": "X" * (len(odd) - 2)}))).SerializeToString()
+    request = plain.replace(bytes([10, len(odd) - 2]) + b"X" * (len(odd) - 2), odd)
+    assert len(request) == len(plain) and b"X" not in request
+    insert_exports(store, Signal.TRACES, [request], uuid.uuid4().hex)
+    assert store.value("SELECT SpanAttributes['n'] FROM otel_traces") == "text"
+
+
+@pytest.mark.parametrize(
     "odd", [b"\x18\x86\x80\x00", b"\x18\x05\x18\x06"], ids=["more bytes than needed", "sent twice"]
 )
 def test_an_integer_that_is_encoded_oddly_is_what_protobuf_makes_of_it(store: Store, odd: bytes) -> None:
