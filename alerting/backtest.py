@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tidegauge.alerting.expected import Expected
 from tidegauge.alerting.incidents import Incident
+from tidegauge.alerting.remembered import remembered
 from tidegauge.alerting.replay import Past, Round, open_for, outcomes, play
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import Notice, QueryFailed, Reading, Transition
@@ -39,7 +41,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What one rule would have done. ``true`` and ``false``: within a known incident and outside of all."""
+    """What one rule would have done.
+
+    ``true`` and ``false``: within a known incident and outside of all. ``expected``: false pages from now on.
+    """
 
     past: Past
     per_week: float
@@ -47,6 +52,12 @@ class Judged:
     false: int
     failed_rounds: int
     proposal: Proposal | None
+    expected: Expected | None = None
+
+    @property
+    def unexplained(self) -> int:
+        """How often it fired outside of known incidents."""
+        return self.past.fired - self.true
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +89,16 @@ def backtest(
     span: Window,
     incidents: Sequence[Incident] = (),
     wanted_per_week: float | None = None,
+    priors: Sequence[Expected] = (),
+    every_s: float = 30.0,
 ) -> Backtest:
     """Judge ``rules`` by what they saw in ``past``, the rounds of ``span``.
 
     Args:
         incidents: What is known to have been wrong; without any, nothing is called true or false.
         wanted_per_week: Propose for each rule the threshold that fires at most so often.
+        priors: What false pages are expected of each rule without history; none: nothing is said of them.
+        every_s: Seconds between two rounds of the alert loop, which are shorter than those of ``past``.
     """
     transitions = play(rules, past)
     fired = [_fired(each, incidents) for each in transitions if each.notice is Notice.FIRE]
@@ -91,6 +106,11 @@ def backtest(
         _judged(rule, line, past, span, fired, incidents, wanted_per_week)
         for rule, line in zip(rules, outcomes(rules, transitions, span.end), strict=True)
     ]
+    if priors:
+        judged = [
+            replace(line, expected=remembered(rule, prior, line.unexplained, past, span, incidents, every_s))
+            for line, rule, prior in zip(judged, rules, priors, strict=True)
+        ]
     return Backtest(span, tuple(judged), tuple(fired), tuple(_seen(each, fired) for each in incidents))
 
 

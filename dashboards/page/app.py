@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
-from tidegauge.dashboards.page import alerts, api, diagnosis, golden, hooks, inbound, runbooks, silences, views
+from tidegauge.dashboards.page import alerts, api, diagnosis, golden, hooks, inbound, rules, runbooks, silences, views
 from tidegauge.dashboards.page.text import environment
 from tidegauge.errors import StoreError
 from tidegauge.instruments import REGISTRY
@@ -49,11 +49,13 @@ def create_app(
     diagnose: diagnosis.Diagnose | None = None,
     taking: Mapping[str, inbound.Take] | None = None,
     propose: golden.Propose | None = None,
+    watched: rules.Watched | None = None,
 ) -> Starlette:
     """The built-in page over ``store``; ``clock`` says what now is, so a replay's page shows the replay's time.
 
     ``diagnose`` says why a model changed, ``propose`` looks for failures for the golden set; without them there is no
-    page for the one and no button for the other. ``taking`` says what Slack's and PagerDuty's requests mean.
+    page for the one and no button for the other. ``taking`` says what Slack's and PagerDuty's requests mean,
+    ``watched`` which rules are evaluated and what is expected of them.
     """
     app = Starlette(
         routes=_routes(),
@@ -63,6 +65,7 @@ def create_app(
     app.state.store, app.state.settings, app.state.clock = store, settings, clock
     app.state.templates, app.state.counters = environment(), counters
     app.state.diagnose, app.state.propose, app.state.inbound = diagnose, propose, taking or {}
+    app.state.watched = watched or dict
     app.state.templates.globals["chart_styles"] = ["plotly.js-style-global", *chart_styles()]
     return app
 
@@ -135,6 +138,7 @@ def _routes() -> list[Route | Mount]:
         Route("/api/golden", golden.listed),
         Route("/api/golden/propose", golden.propose, methods=["POST"]),
         Route("/api/golden/{candidate}/{decision}", golden.decide, methods=["POST"]),
+        Route("/api/rules", rules.listed),
         Route("/api/silences", silences.listed),
         Route("/api/silences", silences.add, methods=["POST"]),
         Route("/api/silences/{silence_id}", silences.end, methods=["DELETE"]),

@@ -15,7 +15,7 @@ from tidegauge.config import Settings
 from tidegauge.dashboards import traces
 from tidegauge.dashboards.boards import BOARDS, board
 from tidegauge.dashboards.lineage import UNKNOWN, lineage
-from tidegauge.dashboards.page import findings, models, overview
+from tidegauge.dashboards.page import findings, models, overview, rules
 from tidegauge.dashboards.page.svg import sparkline
 from tidegauge.dashboards.page.timerange import QUICK, TimeRange, time_range
 from tidegauge.dashboards.panels import Board
@@ -164,6 +164,7 @@ def alert_page(request: Request) -> Response:
         deliveries=store.rows(DELIVERIES, times),
         receivers=[each.name for each in request.app.state.settings.alerting.receivers],
         silences=silences.read(store, request.app.state.clock.now()),
+        rules=rules.watched(request),
         writes=request.app.state.settings.page.writes != "never",
     )
 

@@ -175,7 +175,9 @@ class Service:
 
         page = self.settings.page
         taking = inbound(self._database, self.settings.alerting, self.clock)
-        app = create_app(self._database, self.settings, self.clock, self._diagnose, taking, self.propose)
+        app = create_app(
+            self._database, self.settings, self.clock, self._diagnose, taking, self.propose, cache(self._watched)
+        )
         server = WebServer(app, page.host, page.port, "tidegauge-page")
         self.page_url = server.url
         self._closers.append(server.close)
@@ -190,6 +192,19 @@ class Service:
         asked = Asked(model, until, since, timedelta(days=days), watch.slices if watch else ())
         with self._diagnosing:
             return as_json(diagnose(self._database, asked))
+
+    def _watched(self) -> dict[str, Any]:
+        """The rules and the false pages to be expected of them, for a page that may run without the loop."""
+        from tidegauge.alerting.expected import expectations, together
+        from tidegauge.alerting.rules import check_rules
+
+        alerting = self.settings.alerting
+        try:
+            rules = check_rules(alerting.rules) if alerting.enabled else []
+        except ConfigError as error:  # the loop, which may run elsewhere, is what they must be right for
+            return {"rules": [], "together": [f"The rule files cannot be read where the page runs. {error}"]}
+        found = expectations(rules, self.settings.detectors, alerting.interval_s)
+        return {"rules": [each.as_json() for each in found], "together": together(found)}
 
     def propose(self, window: Window, seed: int) -> dict[str, Any]:
         """Failures of ``window`` for the golden set, now and not when the week is over; one at a time."""
@@ -256,9 +271,11 @@ class Service:
         return GoldenLoop(self._database, self.settings.golden, proposing(self._database, self.settings)).run
 
     def _alerting(self) -> Round:
+        from tidegauge.alerting.expected import announce, expectations
         from tidegauge.alerting.runner import AlertLoop
 
         loop = AlertLoop(self._database, self.settings.alerting, clock=self.clock)
+        announce(expectations(loop.rules, self.settings.detectors, self.settings.alerting.interval_s))
         self._closers.append(loop.close)
         return loop.run
 

@@ -372,13 +372,23 @@ def config_reference() -> None:
 
 
 @rules.command("check")
-def rules_check(files: Annotated[list[Path], typer.Argument(help="Rule files.")], config: ConfigFile = None) -> None:
-    """Read rule files and list every problem in them, or the false pages that must be expected of statistical rules."""
-    from tidegauge.alerting.expected import expectations
+def rules_check(
+    files: Annotated[list[Path], typer.Argument(help="Rule files.")],
+    config: ConfigFile = None,
+    json_output: AsJson = False,
+) -> None:
+    """Read rule files and list every problem in them, or the false pages a week that each rule must bring."""
+    from tidegauge.alerting.expected import expectations, together
     from tidegauge.alerting.rules import check_rules
+    from tidegauge.alerting.text import plain
 
-    checked = check_rules(files)
-    typer.echo("\n".join([f"{len(checked)} rules are fine", *expectations(checked, load(config).detectors)]))
+    checked, settings = check_rules(files), load(config)
+    found = expectations(checked, settings.detectors, settings.alerting.interval_s)
+    if json_output:
+        typer.echo(json.dumps({"rules": [each.as_json() for each in found], "together": together(found)}))
+    else:
+        lines = [plain(each.line(), 1000) for each in found]
+        typer.echo("\n".join([f"{len(checked)} rules are fine", *lines, *together(found)]))
 
 
 @rules.command("test")
@@ -411,6 +421,7 @@ def rules_backtest(
 
     from tidegauge.alerting.backtest import backtest
     from tidegauge.alerting.backtest_text import print_backtest
+    from tidegauge.alerting.expected import expectations
     from tidegauge.alerting.incidents import read_incidents
     from tidegauge.alerting.replay import rounds
     from tidegauge.alerting.rules import check_rules
@@ -424,7 +435,9 @@ def rules_backtest(
     span = Window(end - timedelta(days=days), end)
     store = Store(settings.dsn, settings.clickhouse.database)
     past = list(rounds(store, checked, span, timedelta(minutes=step)))
-    found = backtest(checked, past, span, known, per_week)
+    every_s = settings.alerting.interval_s
+    priors = expectations(checked, settings.detectors, every_s)
+    found = backtest(checked, past, span, known, per_week, priors, every_s)
     if json_output:
         typer.echo(json.dumps(found.as_json()))
     else:

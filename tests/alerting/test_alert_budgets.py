@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from math import isclose
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from genai_calls import insert_calls
 from scipy import stats
-from typer.testing import CliRunner
 
 from tidegauge.alerting import Rule, State
 from tidegauge.alerting.burning import fit
 from tidegauge.alerting.evaluate import evaluate
-from tidegauge.alerting.expected import false_pages_per_week
 from tidegauge.alerting.forms import Slo
 from tidegauge.alerting.readings import Observer
-from tidegauge.cli import app
-from tidegauge.config import Detectors
 from tidegauge.metrics import Observation
 from tidegauge.store import Store
 
@@ -143,16 +138,3 @@ def test_a_flat_noisy_line_is_called_a_trend_about_as_often_as_its_interval_says
 
     low, high = stats.binom.interval(0.9999, 2000, 0.025)
     assert low <= above <= high and low <= below <= high
-
-
-def test_checking_a_file_says_how_many_false_pages_a_statistical_rule_must_bring(tmp_path: Path) -> None:
-    drift = {"alert": "D", "metric": "drift_findings", "by": ["subject"], "above": 0, **WHO}
-    path = tmp_path / "rules.yaml"
-    path.write_text(__import__("json").dumps({"groups": [{"name": "g", "rules": [drift]}]}))
-
-    shown = CliRunner().invoke(app, ["rules", "check", str(path)]).stdout
-
-    settings = Detectors(false_pages_per_month=0)
-    assert false_pages_per_week(Rule.model_validate(drift), settings) == pytest.approx(0.35)
-    assert false_pages_per_week(rule(above=0.1), settings) is None
-    assert "D: at most 0.58 false pages a week for each model or service" in shown
