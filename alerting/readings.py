@@ -29,7 +29,7 @@ class Observer:
     def readings(self, rule: Rule) -> list[Reading] | QueryFailed:
         """Every series of ``rule``; for ``absent_for`` also those that were seen before and are not now."""
         if rule.absent_for:
-            return _paired(self._seen(rule, rule.seen_within), self._seen(rule, rule.absent_for), swap=True)
+            return self._absent(rule, rule.absent_for)
         if rule.compare:
             now, before = self._seen(rule, rule.window), self._seen(rule, rule.window, rule.compare.offset)
             found = _paired(now, before, swap=False)
@@ -42,8 +42,18 @@ class Observer:
         seen = self._seen(rule, rule.window)
         return seen if isinstance(seen, QueryFailed) else [Reading(each.labels, each) for each in seen]
 
+    def _absent(self, rule: Rule, length: timedelta) -> list[Reading] | QueryFailed:
+        found = _paired(self._seen(rule, rule.seen_within), self._seen(rule, length), swap=True)
+        if not rule.season or isinstance(found, QueryFailed):
+            return found
+        before = self._seen(rule, length, rule.season)
+        if isinstance(before, QueryFailed):
+            return before
+        usual = {_key(each): each for each in before}
+        return [replace(each, before=usual.get(tuple(sorted(each.labels.items())))) for each in found]
+
     def _seen(self, rule: Rule, length: timedelta, offset: timedelta = timedelta(0)) -> list[Observation] | QueryFailed:
-        end = (self._now - rule.delay - offset).replace(second=0, microsecond=0)
+        end = _whole_minute(self._now - rule.delay - offset, begun=rule.above is not None)
         window = Window(end - length, end)
         question = (rule.metric, rule.by, window, tuple(sorted(rule.where.items())))
         if question not in self._answers:
@@ -61,6 +71,15 @@ class Observer:
                 "rule %s: only the %d largest slices are watched; narrow it with where", rule.alert, MAX_SERIES
             )
         return found
+
+
+def _whole_minute(moment: datetime, *, begun: bool) -> datetime:
+    """Windows end on whole minutes, for the rollups. With ``begun`` the minute that runs is looked at as well.
+
+    A rule for too much need not wait for its end; for too little, part of a minute would look like less.
+    """
+    whole = moment.replace(second=0, microsecond=0)
+    return whole + timedelta(minutes=1) if begun and whole < moment else whole
 
 
 def _paired(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidegauge.alerting.evaluate import evaluate
+from tidegauge.alerting.muting import Muting
 from tidegauge.alerting.readings import Observer
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.schedule import Schedule
@@ -60,8 +61,13 @@ def play(rules: Sequence[Rule], past: Iterable[Round]) -> list[Transition]:
     """Every transition that ``past`` would have brought; the same evaluation as the loop's, and nothing is stored."""
     states: dict[str, AlertState] = {}
     found: list[Transition] = []
+    inhibits = any(rule.inhibited_by for rule in rules)
     for each in past:
-        states, transitions = evaluate(rules, each.readings, states, each.now)
+        new, transitions = evaluate(rules, each.readings, states, each.now)
+        if inhibits:  # once to see what is open, and once more knowing it
+            mute = Muting((), new.values(), each.now)
+            new, transitions = evaluate(rules, each.readings, states, each.now, mute)
+        states = new
         found += transitions
     return found
 

@@ -201,7 +201,8 @@ def _readings(
     for series in test.series:
         if series.metric == rule.metric:
             now = _at(seen[id(series)], place)
-            before = _at(seen[id(series)], place - rule.compare.offset // test.every) if rule.compare else None
+            offset = rule.compare.offset if rule.compare else rule.season
+            before = _at(seen[id(series)], place - offset // test.every) if offset else None
             if now is not None or rule.absent_for:
                 yield Reading(series.labels, now, before, _parts(rule, seen[id(series)][: place + 1], test.every))
 

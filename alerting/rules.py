@@ -52,6 +52,9 @@ class Rule(Strict):
     trend: Trend | None = None
     absent_for: Duration | None = Field(None, description="fires when a known series had no records for so long")
     seen_within: Duration = Field(timedelta(days=7), description="with absent_for: what makes a series known")
+    season: Duration | None = Field(
+        None, description="with absent_for: fires only where the same stretch so long before had min_samples records"
+    )
     for_: Duration = Field(timedelta(0), alias="for", description="the condition must hold so long before it fires")
     keep_firing_for: Duration = Field(timedelta(0), description="it stays firing so long after the condition ended")
     stale_after: Duration = Field(timedelta(hours=1), description="without data so long, an open alert is closed")
@@ -88,7 +91,7 @@ class Rule(Strict):
             raise ValueError("must not name the same label twice")
         return value
 
-    @field_validator("window", "absent_for", "seen_within", "stale_after")
+    @field_validator("window", "absent_for", "seen_within", "season", "stale_after")
     @classmethod
     def _is_a_minute_or_more(cls, value: timedelta | None) -> timedelta | None:
         if value is not None and value < timedelta(minutes=1):
@@ -109,6 +112,8 @@ class Rule(Strict):
             raise ValueError(f"compare.other: {self.compare.other} must be one of by: {', '.join(self.by) or 'none'}")
         if self.absent_for and self.absent_for >= self.seen_within:
             raise ValueError("absent_for must be shorter than seen_within")
+        if self.season and (self.absent_for is None or self.season < self.absent_for):
+            raise ValueError("season goes with absent_for, and must be no shorter")
         if self.dimension_sources_clash():
             raise ValueError(f"{self.metric} cannot be divided by all of {', '.join([*self.by, *self.where])} at once")
         return self

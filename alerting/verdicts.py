@@ -50,7 +50,7 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
     """Hold ``reading`` against the condition of ``rule``."""
     now = reading.now
     if rule.absent_for:
-        return _absence(rule, now)
+        return _absence(rule, now, reading.before)
     if rule.slo or rule.trend:
         return _over_windows(rule, reading)
     if now is None or now.value is None:
@@ -91,10 +91,17 @@ def _over_windows(rule: Rule, reading: Reading) -> Verdict:
     return _with(told.seen, Holds(told.holds), told.reason, told.limit)
 
 
-def _absence(rule: Rule, now: Observation | None) -> Verdict:
+def _absence(rule: Rule, now: Observation | None, before: Observation | None) -> Verdict:
+    """Where the season was as quiet, silence says nothing: it opens no alert, and ends none that is open."""
     assert rule.absent_for
     if now is None or now.samples == 0:
-        return Verdict(Holds.YES, f"no records in the last {format_duration(rule.absent_for)}", 0.0, threshold=0.0)
+        said, usual = f"no records in the last {format_duration(rule.absent_for)}", before.samples if before else 0
+        if not rule.season:
+            return Verdict(Holds.YES, said, 0.0, threshold=0.0)
+        told = f"{said}, against {usual:,} {format_duration(rule.season)} before"
+        if usual >= rule.needed:
+            return Verdict(Holds.YES, told, 0.0, threshold=0.0)
+        return Verdict(Holds.UNSURE, f"{told}: the rule needs {rule.needed:,} there to call it unusual", 0.0)
     return _with(now, Holds.NO, f"{now.samples:,} records in the last {format_duration(rule.absent_for)}", 0.0)
 
 

@@ -298,6 +298,41 @@ def test_absence_is_found_for_a_model_that_was_seen_and_not_for_one_that_never_w
     assert (fired.labels, fired.state, resolved.state) == ({"model": "flights"}, State.FIRING, State.RESOLVED)
 
 
+def test_silence_is_absence_where_the_week_before_was_not_silent(store: Store, start: Start) -> None:
+    values = {"alert": "Silent", "metric": "prediction_volume", "by": ["model"], "absent_for": "1h", **WHO}
+    seasonal = {"season": "7d", "seen_within": "14d", "min_samples": 3}
+    week_before = NOW - timedelta(days=7)
+    rows = [
+        {"timestamp": at, "prediction_id": f"{model}{at}{i}", "model": model}
+        for model, ago in (("by day", 0.5), ("by night", 5.0))
+        for at in (week_before - timedelta(hours=ago), NOW - timedelta(hours=8))
+        for i in range(3)
+    ]
+    store.insert("predictions", rows)
+
+    found = {each.labels["model"]: each for each in start(None, Rule.model_validate(values | seasonal)).run(NOW)}
+
+    assert {name: each.state for name, each in found.items()} == {
+        "by day": State.FIRING,
+        "by night": State.INSUFFICIENT,
+    }
+    assert found["by day"].reason == "no records in the last 1h, against 3 7d before"
+
+
+def test_a_rule_for_too_much_sees_the_minute_that_runs_and_one_for_too_little_does_not(
+    store: Store, start: Start
+) -> None:
+    calls(store, 20, 100, NOW + timedelta(seconds=10))
+    few = {"alert": "Few", "metric": "llm_requests", "by": ["service"], "window": "5m", "below": 1000, **WHO}
+    loop = start(None, refusal_rule(), Rule.model_validate(few))
+
+    at_once = loop.run(NOW + timedelta(seconds=20))
+    later = loop.run(NOW + MINUTE)
+
+    assert [each.rule for each in at_once if each.notice] == ["Refusals"]
+    assert [each.rule for each in later if each.notice] == ["Few"]
+
+
 def test_cost_up_on_the_week_before_fires(store: Store, start: Start) -> None:
     for days, usd in ((7, 1.0), (0, 1.3)):
         at = NOW - timedelta(days=days, hours=1)

@@ -75,13 +75,12 @@ def observation(labels: dict[str, str], token: str) -> Observation:
 
 
 def reading(labels: dict[str, str], token: str) -> Reading:
-    if token == "absent":
-        return Reading(labels, None)
     if "," in token:
         parts = tuple(None if each == "-" else observation(labels, each) for each in token.split(","))
         return Reading(labels, next((each for each in parts if each), None), parts=parts)
     now, bar, before = token.partition("|")
-    return Reading(labels, observation(labels, now), observation(labels, before) if bar else None)
+    seen = None if now == "absent" else observation(labels, now)
+    return Reading(labels, seen, observation(labels, before) if bar else None)
 
 
 def play(case: Case) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

@@ -186,6 +186,13 @@ def test_accuracy_counts_labelled_predictions_at_their_prediction_time(store: St
     assert one(store, "label_lag").value == pytest.approx(240, rel=1e-3)
 
 
+def test_predictions_have_a_label_once_it_is_known(store: Store) -> None:
+    predicted_and_labelled(store, timedelta(days=1))
+
+    assert (one(store, "label_share").value, one(store, "label_share").samples) == (0.0, 10)
+    assert one(store, "label_share", Window(END - timedelta(days=1), END + timedelta(days=1))).value == 0.8
+
+
 def test_labels_count_once_they_are_known_so_that_a_backtest_sees_what_the_rule_saw(store: Store) -> None:
     predicted_and_labelled(store, timedelta(days=1))
 

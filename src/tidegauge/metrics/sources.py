@@ -43,6 +43,17 @@ LABELLED = Source(
     {"model": "model", "version": "version", "prediction": "value", "label": "label"},
     {"slice": "slices"},
 )
+LABELLING = Source(
+    "labelling",
+    """(SELECT timestamp, model, version, role, slices, (model, prediction_id) IN (
+           SELECT model, prediction_id FROM labels
+           WHERE timestamp >= {start:DateTime64(6)} AND timestamp < {end:DateTime64(6)}) AS known
+         FROM predictions WHERE role != 'training' AND prediction_id != ''
+           AND timestamp >= {start:DateTime64(6)} AND timestamp < {end:DateTime64(6)})""",
+    "",
+    {name: name for name in ("model", "version", "role")},
+    {"slice": "slices"},
+)
 SCORES = Source(
     "scores",
     "scores",

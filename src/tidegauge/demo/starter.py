@@ -1,0 +1,252 @@
+"""The starter rules over the demo's two streams, with one fault each and with none: which rule tells, when, how often.
+
+    python -m tidegauge.demo.starter [--stream flights] [--fault drop:1 ...]
+
+Prints Markdown. Nothing is configured: rules, and for the flights detectors, are those that hold without a file. Each
+fault has a model or a service of its own in one database. See docs/rules.md for what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tidegauge.alerting.durations import format_duration
+from tidegauge.alerting.replay import replay
+from tidegauge.alerting.rules import Rule, check_rules
+from tidegauge.alerting.states import Notice, Transition
+from tidegauge.collectors.schema import migrate
+from tidegauge.config import Detectors
+from tidegauge.demo.assistant import diagnose
+from tidegauge.demo.assistant import faults as odd
+from tidegauge.demo.flights import faults
+from tidegauge.demo.flights.data import day_end
+from tidegauge.demo.flights.replay import AFTER_MIDNIGHT, Direct
+from tidegauge.demo.flights.stream import Day, FlightsStream
+from tidegauge.demo.flights.tables import markdown
+from tidegauge.detectors.runner import DetectorLoop
+from tidegauge.model import Window
+from tidegauge.store import Store
+
+CLEAN = "clean"
+DAY = timedelta(days=1)
+FIRST, FAULTY, LAST = date(2013, 7, 23), date(2013, 8, 22), date(2013, 8, 30)
+ASSISTANT_START, HOURS, PER_HOUR = datetime(2026, 1, 5, tzinfo=UTC), 48, 60
+HEAD = ("fault", "right rule", "told by it", "after", "alerts of it", "other alerts", "pages", "messages")
+FLIGHTS: Mapping[str, tuple[str, ...]] = {
+    "drop:1": ("No predictions",),
+    "drop:0.5": ("Far fewer predictions than last week",),
+    "volume:LGA": ("Drift found: volume", "Drift found: origin"),
+    "duplicates:0.5": ("Drift found: volume",),
+    "missing:pressure": ("Drift found: pressure",),
+    "units:temp": ("Drift found: temp",),
+    "constant:minute_of_day": ("Drift found: minute_of_day",),
+    "type:temp": ("Features changed",),
+    "new_category:UA": ("Drift found: carrier",),
+    "delay:3": ("Labels are missing",),
+    "keys": ("Labels are missing",),
+    "definition": ("Far more wrong predictions than last week",),
+    "version": ("Drift found: score",),
+    "threshold": ("Drift found: prediction",),
+}
+"""Faults, and the rules of which one should tell; after a colon the feature or slice that it should name."""
+ASSISTANT: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("High refusal rate: v2",),
+    "empty": ("High refusal rate",),
+    "empty:globex": ("High refusal rate",),
+    "index": ("High refusal rate",),
+    "slow": ("LLM calls slower than the day before",),
+    "slow:acme": ("LLM calls slower than the day before",),
+    "errors": ("LLM calls fail",),
+    "tool": ("Tool calls fail: signature",),
+    "blocks": ("Guardrail blocks often: input_policy",),
+    "model": ("LLM calls dearer than the day before",),
+    "topics": ("Drift found",),
+}
+_OF_FLIGHTS = ("predictions", "attempts", "labelled", "labelling", "findings", "schema_changes", "performance")
+_OF_ASSISTANT = ("llm_calls", "feedback")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What is replayed: ``span`` in steps of ``step``, the fault from ``since`` on."""
+
+    span: Window
+    step: timedelta
+    since: datetime
+
+
+class Named(Direct):
+    """Stores the stream of one fault as a model of its own."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        super().__init__(store)
+        self._name = name
+
+    def log_predictions(self, model: str, frame: pl.DataFrame, **how: Any) -> list[str]:
+        """As the model ``name``."""
+        return super().log_predictions(self._name, frame, **how)
+
+    def log_labels(self, model: str, *labels: Any, **how: Any) -> None:
+        """As the model ``name``."""
+        super().log_labels(self._name, *labels, **how)
+
+
+def fly(
+    store: Store,
+    stream: FlightsStream,
+    texts: Sequence[str],
+    days: tuple[date, date, date] = (FIRST, FAULTY, LAST),
+    loop: DetectorLoop | None = None,
+) -> None:
+    """Store the flights of ``days`` (first, faulty from, last) for each fault of ``texts``, beside those without one.
+
+    Args:
+        texts: ``kind[:argument]``, without a day.
+        loop: Detectors that look after each day.
+    """
+    first, faulty, last = days
+    streams = {text: stream.with_fault(faults.parse_fault(f"{text}@{faulty}")) for text in texts} | {CLEAN: stream}
+    kept = {text: _between(each, first, last) for text, each in streams.items()}
+    for number in range((last - first).days + 1):
+        for text, each in streams.items():
+            each.send_day(Named(store, text), kept[text][number])
+        if loop:
+            loop.run(day_end(first + timedelta(days=number)) + AFTER_MIDNIGHT)
+
+
+def ask(store: Store, stream: odd.SteadyStream, texts: Sequence[str]) -> None:
+    """Store the assistant's spans for each fault of ``texts``, and without one, as services of those names."""
+    for text in (CLEAN, *texts):
+        fault = None if text == CLEAN else odd.parse_fault(text, stream.middle)
+        diagnose.play(store, stream, fault, text)
+
+
+def rules_on(sources: Sequence[str]) -> list[Rule]:
+    """Those starter rules whose metric is read from one of ``sources``: the others have nothing to see."""
+    return [rule for rule in check_rules(()) if {each.name for each in rule.measure.sources} & set(sources)]
+
+
+def told(store: Store, rules: Sequence[Rule], stretch: Stretch, names: Sequence[str]) -> dict[str, list[Transition]]:
+    """What receivers would have been told, by fault; of a fault's own only what is not so without one."""
+    found: dict[str, list[Transition]] = {}
+    names = (CLEAN, *names)
+    for each in replay(store, rules, stretch.span, stretch.step):
+        if each.notice is Notice.FIRE:
+            name = next((value for value in each.labels.values() if value in names), "")
+            found.setdefault(name, []).append(each)
+    usual = {_identity(each) for each in found.get(CLEAN, [])}
+    return {
+        name: [each for each in fires if name == CLEAN or (each.at >= stretch.since and _identity(each) not in usual)]
+        for name, fires in found.items()
+    }
+
+
+def line(text: str, right: Sequence[str], fires: Sequence[Transition], since: datetime) -> tuple[str, ...]:
+    """One fault's line of the table."""
+    by_right = {wanted: [each for each in fires if _is(each, wanted)] for wanted in right}
+    first = min((each for found in by_right.values() for each in found), key=lambda each: each.at, default=None)
+    wanted = next((w for w, found in by_right.items() if first in found), "")
+    same = by_right.get(wanted, [])
+    other = Counter(_name(each) for each in fires if each not in same)
+    after = format_duration(first.at - since) if first else "-"
+    said = f"yes, {first.severity}" if first else "no"
+    pages = sum(each.severity == "page" for each in fires)
+    messages = len({each.at for each in fires})
+    rule = wanted or " or ".join(right)
+    return text, rule, said, after, str(len(same)), _counted(other), str(pages), str(messages)
+
+
+def table(found: Mapping[str, list[Transition]], right: Mapping[str, Sequence[str]], since: datetime) -> Iterator[str]:
+    """Markdown: a line a fault, then what was told without one."""
+    yield markdown(HEAD, [line(text, rules, found.get(text, []), since) for text, rules in right.items()])
+    clean = found.get(CLEAN, [])
+    pages = sum(each.severity == "page" for each in clean)
+    yield f"\nWithout a fault: {pages} pages, {len(clean) - pages} alerts for triage.\n\n"
+    for each in clean:
+        yield f"- {each.at:%m-%d %H:%M} {each.severity}: {_name(each)}: {each.reason}\n"
+
+
+def _between(stream: FlightsStream, first: date, last: date) -> list[Day]:
+    return [day for day in stream.days() if first <= day.date <= last]
+
+
+def _identity(fire: Transition) -> tuple[Any, ...]:
+    own = {key: value for key, value in fire.labels.items() if key not in ("model", "service", "subject")}
+    return fire.at, fire.rule, tuple(sorted(own.items()))
+
+
+def _is(fire: Transition, wanted: str) -> bool:
+    rule, _, value = wanted.partition(": ")
+    return fire.rule == rule and value in ("", *fire.labels.values())
+
+
+def _name(fire: Transition) -> str:
+    own = [value for key, value in fire.labels.items() if key in ("feature", "name", "prompt_version", "version")]
+    return ": ".join([fire.rule, *own])
+
+
+def _counted(names: Counter[str]) -> str:
+    return "; ".join(f"{name} ({count})" if count > 1 else name for name, count in names.items()) or "-"
+
+
+def flights_report(store: Store, texts: Sequence[str], stored: bool) -> Iterator[str]:
+    """The flights' part."""
+    if not stored:
+        fly(store, FlightsStream(), texts, loop=DetectorLoop(store, Detectors(embedder="off")))
+    since = day_end(FAULTY - DAY)
+    stretch = Stretch(Window(since - DAY, day_end(LAST)), timedelta(hours=2), since)
+    yield f"### Flights, {stretch.span.start:%F} to {stretch.span.end:%F}\n\n"
+    yield from table(told(store, rules_on(_OF_FLIGHTS), stretch, texts), _expected(texts, FLIGHTS), since)
+
+
+def assistant_report(store: Store, texts: Sequence[str], stored: bool) -> Iterator[str]:
+    """The assistant's part."""
+    with odd.SteadyStream(3, ASSISTANT_START, HOURS, PER_HOUR) as stream:
+        if not stored:
+            ask(store, stream, texts)
+        since = stream.middle
+    half = timedelta(hours=HOURS / 2)
+    stretch = Stretch(Window(since - half + timedelta(hours=1), since + half), timedelta(minutes=5), since)
+    yield f"### Assistant, {HOURS} hours\n\n"
+    yield from table(told(store, rules_on(_OF_ASSISTANT), stretch, texts), _expected(texts, ASSISTANT), since)
+
+
+def _expected(texts: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    return {text: known.get(text, ()) for text in texts}
+
+
+def main() -> None:
+    """Print both tables, or the one asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stream", choices=("flights", "assistant"), help="only this one")
+    parser.add_argument("--fault", action="append", help="of that stream, without a day; given again for more")
+    parser.add_argument("--data", type=Path, help="keep the streams here; where they are, the rules alone are replayed")
+    asked = parser.parse_args()
+    if asked.fault and not asked.stream:
+        parser.error("--fault needs --stream")
+    parts = {"flights": (flights_report, FLIGHTS), "assistant": (assistant_report, ASSISTANT)}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in [asked.stream] if asked.stream else parts:
+            report, known = parts[name]
+            folder = (asked.data or Path(temporary)) / name
+            stored = folder.exists()
+            store = Store(f"chdb://{folder}")
+            migrate(store)
+            for part in report(store, asked.fault or list(known), stored):
+                sys.stdout.write(part)
+                sys.stdout.flush()
+            store.close()
+
+
+if __name__ == "__main__":
+    main()
