@@ -15,7 +15,7 @@ from tidegauge.alerting.forms import Compare
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import Reading
 from tidegauge.alerting.text import amount, plain
-from tidegauge.metrics import Observation, label_name
+from tidegauge.metrics import Kind, Observation, label_name
 
 
 class Holds(StrEnum):
@@ -55,7 +55,7 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
         return _over_windows(rule, reading)
     if now is None or now.value is None:
         return Verdict(Holds.NO_DATA, f"no data in the last {format_duration(rule.window)}")
-    if now.samples < rule.needed:
+    if not _enough(rule, now):
         return _with(now, Holds.TOO_FEW, f"{now.samples:,} samples, the rule needs {rule.needed:,}", None)
     if rule.compare:
         return _comparison(rule, rule.compare, now, reading.before)
@@ -68,7 +68,7 @@ def decisive(rule: Rule, reading: Reading) -> float | None:
     None where there is none, or where it rests on too few samples.
     """
     now, before, upward = reading.now, reading.before, bool(rule.upward)
-    if rule.upward is None or now is None or now.value is None or now.samples < rule.needed:
+    if rule.upward is None or now is None or now.value is None or not _enough(rule, now):
         return None
     value = _cautious(now, now.value, upward)
     if not rule.compare:
@@ -89,6 +89,12 @@ def _over_windows(rule: Rule, reading: Reading) -> Verdict:
     if told.seen is None:
         return Verdict(Holds(told.holds), told.reason)
     return _with(told.seen, Holds(told.holds), told.reason, told.limit)
+
+
+def _enough(rule: Rule, now: Observation) -> bool:
+    """Whether it rests on enough; where the count itself is watched for having fallen, only what was before must."""
+    falling = rule.compare is not None and not rule.upward and rule.measure.kind is Kind.COUNT
+    return falling or now.samples >= rule.needed
 
 
 def _absence(rule: Rule, now: Observation | None, before: Observation | None) -> Verdict:
