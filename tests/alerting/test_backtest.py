@@ -86,7 +86,7 @@ def test_a_rule_that_watches_for_too_little_gets_the_highest_such_threshold() ->
 
 def test_what_is_inhibited_would_not_have_been_told() -> None:
     other = RULE.model_copy(update={"alert": "Also", "above": 0.04, "inhibited_by": ("Refusals",)})
-    past = [Round(each.now, each.readings | {"Also": each.readings["Refusals"]}) for each in two_weeks((50, 90))]
+    past = [Round(each.now, {**each.readings, "Also": each.readings["Refusals"]}) for each in two_weeks((50, 90))]
 
     together, alone = backtest([other, RULE], past, SPAN).fired, backtest([other], past, SPAN).fired
 

@@ -108,7 +108,9 @@ def test_a_replay_finds_the_fault_where_it_is_and_little_else_new(store: Store, 
     assert {each.window_end for each in faulty} == {START + WEEK * each for each in (1, 2, 3)}
     found = mark(parse_fault(FAULT), faulty, clean)
     assert found is not None
-    assert (found.at, found.feature, str(found.part)) == (START + WEEK, "seats", "origin=JFK")
+    assert (found.at, found.feature, str(found.part)) == (START + WEEK * 2, "seats", "origin=JFK"), (
+        "its first whole week"
+    )
     drifting = [each for each in clean if each.verdict is Verdict.DRIFT and not each.dimension]
     calm = Counter(end for end, _ in {(each.window_end, each.feature) for each in drifting})
     assert max(calm.values(), default=0) <= 3, "of 20 features and outputs"
