@@ -105,7 +105,7 @@ class Sink:
         instruments.SINK_STOPPED.set(0)
         try:
             while not self._stopping.is_set():
-                self._round()
+                self.try_once()
         except BaseException as error:
             instruments.SINK_STOPPED.set(1)
             self.health.red("stopped", f"{type(error).__name__}: {error}")
@@ -140,7 +140,8 @@ class Sink:
         self._keep_within_bounds()
         self._progress.report(self._batches)
 
-    def _round(self) -> None:
+    def try_once(self) -> None:
+        """``poll_once``; where Kafka fails, or the group takes partitions away meanwhile, the next one starts anew."""
         try:
             self.poll_once()
             self.health.green("Kafka")

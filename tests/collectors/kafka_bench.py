@@ -97,7 +97,7 @@ def until(
 
 
 def drain(sink: Sink, done: Callable[[], bool], limit_s: float = 30) -> None:
-    until(done, sink.poll_once, limit_s)
+    until(done, sink.try_once, limit_s)
 
 
 def new_group() -> str:

@@ -128,7 +128,7 @@ def test_what_a_receiver_of_ours_has_not_masked_is_masked_before_it_is_stored_or
     send(bench, ours)
     broken = b"\xff secret-1"
     end = bench.send(foreign, broken)
-    until(lambda: position(sink) >= end, sink.poll_once)
+    until(lambda: position(sink) >= end, sink.try_once)
     stored = {row["id"] for row in bench.store.rows("SELECT prediction_id AS id FROM predictions")}
     assert seen == [foreign, broken]
     assert stored == {"checked", "********"}
