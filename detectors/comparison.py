@@ -11,14 +11,13 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from tidegauge.detectors.integrity import about_names, about_values
+from tidegauge.detectors.integrity import about_names, about_values, too_few
 from tidegauge.detectors.profile import CategoryPart, NumericPart
 from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.statistics import (
     NumericBins,
     Outcome,
     Result,
-    Undetermined,
     chi_squared,
     jensen_shannon,
     kl,
@@ -37,8 +36,6 @@ from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice
 
 Compute: TypeAlias = Callable[[], Outcome]
-LEAST_VALUES = 30
-"""Finite values on each side for KS and Wasserstein."""
 ERROR_FLOOR = 0.02
 """Two points of accuracy: what a gate in front of a deployment refuses, too."""
 
@@ -202,22 +199,14 @@ def _counts(reference: CategoryPart, current: CategoryPart) -> tuple[IntArray, I
 
 
 def _ks(reference: NumericPart, current: NumericPart) -> Outcome:
-    too_few = _too_few("ks", reference, current)
-    return too_few or ks(reference.ordered, current.ordered, reference_sorted=True, current_sorted=True)
+    few = too_few("ks", reference, current)
+    return few or ks(reference.ordered, current.ordered, reference_sorted=True, current_sorted=True)
 
 
 def _wasserstein(reference: NumericPart, current: NumericPart, exact: bool) -> Outcome:
-    too_few = _too_few("wasserstein", reference, current)
+    few = too_few("wasserstein", reference, current)
     rng = np.random.default_rng(0) if exact else None
-    return too_few or wasserstein(
-        reference.ordered, current.ordered, rng=rng, reference_sorted=True, current_sorted=True
-    )
-
-
-def _too_few(method: str, reference: NumericPart, current: NumericPart) -> Undetermined | None:
-    """Distances and means of a handful of values say where those values happened to lie."""
-    sizes = len(reference.kept), len(current.kept)
-    return Undetermined(method, f"fewer than {LEAST_VALUES} values", *sizes) if min(sizes) < LEAST_VALUES else None
+    return few or wasserstein(reference.ordered, current.ordered, rng=rng, reference_sorted=True, current_sorted=True)
 
 
 def compare_non_finite(

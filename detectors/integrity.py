@@ -43,9 +43,11 @@ def about_values(
             found.append((name, _of_enough(name, measure, reference, current)))
     if "out_of_range" in questions.tests and feature != "error":
         low, high = questions.ends(feature)
-        found.append(("out_of_range", out_of_range(reference.ordered, current.ordered, low=low, high=high)))
+        found.append(("out_of_range", out_of_range(reference.kept, current.kept, low=low, high=high)))
     if "outliers" in questions.tests and feature != "error":
-        found.append(("outliers", outliers(reference.ordered, current.ordered, reference_sorted=True)))
+        found.append(
+            ("outliers", outliers(reference.ordered, current.ordered, reference_sorted=True, current_sorted=True))
+        )
     return [Hypothesis(feature, part, name, outcome) for name, outcome in found]
 
 
@@ -71,8 +73,11 @@ def about_types(feature: str, wrong: tuple[int, int], rows: tuple[int, int], que
 
 
 def _of_enough(name: str, measure: Measure, reference: NumericPart, current: NumericPart) -> Outcome:
-    """Of a handful of values they say where those values happened to lie."""
-    sizes = len(reference.ordered), len(current.ordered)
-    if min(sizes) < LEAST_VALUES:
-        return Undetermined(name, f"fewer than {LEAST_VALUES} values", *sizes)
-    return measure(reference.ordered, current.ordered, reference_sorted=True)
+    few = too_few(name, reference, current)
+    return few or measure(reference.ordered, current.ordered, reference_sorted=True, current_sorted=True)
+
+
+def too_few(method: str, reference: NumericPart, current: NumericPart) -> Undetermined | None:
+    """Distances and means of a handful of values say where those values happened to lie."""
+    sizes = len(reference.kept), len(current.kept)
+    return Undetermined(method, f"fewer than {LEAST_VALUES} values", *sizes) if min(sizes) < LEAST_VALUES else None

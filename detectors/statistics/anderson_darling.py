@@ -30,7 +30,12 @@ TIED = 0.01
 
 
 def anderson_darling(
-    reference: FloatArray, current: FloatArray, *, reference_sorted: bool = False, floor: float = FLOOR
+    reference: FloatArray,
+    current: FloatArray,
+    *,
+    reference_sorted: bool = False,
+    current_sorted: bool = False,
+    floor: float = FLOOR,
 ) -> Outcome:
     """A², the squared gap of the distribution functions over its variance, averaged over the rows of both.
 
@@ -45,7 +50,7 @@ def anderson_darling(
     (20.81, 0.629)
     """
     left, dropped_reference = finite_sorted(reference, reference_sorted)
-    right, dropped_current = finite_sorted(current)
+    right, dropped_current = finite_sorted(current, current_sorted)
     n, m = len(left), len(right)
     if not n or not m:
         return Undetermined(

@@ -16,7 +16,12 @@ FLOOR = 0.1
 
 
 def mean_shift(
-    reference: FloatArray, current: FloatArray, *, reference_sorted: bool = False, floor: float = FLOOR
+    reference: FloatArray,
+    current: FloatArray,
+    *,
+    reference_sorted: bool = False,
+    current_sorted: bool = False,
+    floor: float = FLOOR,
 ) -> Outcome:
     """Mean of the current window less mean of the reference, by Welch's t test and by exchange.
 
@@ -34,7 +39,7 @@ def mean_shift(
     [11.91, 28.09]
     """
     left, dropped_reference = finite_sorted(reference, reference_sorted)
-    right, dropped_current = finite_sorted(current)
+    right, dropped_current = finite_sorted(current, current_sorted)
     n, m = len(left), len(right)
     if min(n, m) < 2:
         short = "reference" if n < 2 else "current window"

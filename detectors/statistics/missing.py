@@ -58,15 +58,25 @@ def share_shift(
     reason = reason_against(reference_hits, n, current_hits, m)
     if reason:
         return Undetermined(method, reason, n, m)
-    pooled = (reference_hits + current_hits) / (n + m)
-    value = current_hits / m - reference_hits / n
-    noise = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-    if min(pooled, 1 - pooled) * min(n, m) >= EXPECTED:
+    value, noise, many = pooled(reference_hits, n, current_hits, m)
+    if many:
         p_value = 2 * float(ndtr(-abs(value) / noise))
     else:
         table = [[reference_hits, n - reference_hits], [current_hits, m - current_hits]]
         p_value = min(1.0, float(fisher_exact(table).pvalue))
     return settled(Result(method, value, p_value, beyond_noise(value, noise), floor, n, m, *dropped, note))
+
+
+def pooled(reference_hits: int, n: int, current_hits: int, m: int) -> tuple[float, float, bool]:
+    """Difference of two shares, its deviation if both are one share, and whether the normal law may be used for it.
+
+    >>> gap, noise, many = pooled(25, 100, 50, 100)
+    >>> gap, round(noise, 4), many
+    (0.25, 0.0685, True)
+    """
+    share = (reference_hits + current_hits) / (n + m)
+    noise = math.sqrt(share * (1 - share) * (1 / n + 1 / m))
+    return current_hits / m - reference_hits / n, noise, min(share, 1 - share) * min(n, m) >= EXPECTED
 
 
 def reason_against(reference_hits: int, n: int, current_hits: int, m: int) -> str:

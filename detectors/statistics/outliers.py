@@ -17,7 +17,12 @@ LEAST = 100
 
 
 def outliers(
-    reference: FloatArray, current: FloatArray, *, reference_sorted: bool = False, floor: float = FLOOR
+    reference: FloatArray,
+    current: FloatArray,
+    *,
+    reference_sorted: bool = False,
+    current_sorted: bool = False,
+    floor: float = FLOOR,
 ) -> Outcome:
     """Share of the finite values beyond fences frozen on the reference, current less reference.
 
@@ -32,7 +37,7 @@ def outliers(
     (0.048, 0.047, 'fences at -1248.75 and 2247.75')
     """
     left, dropped_reference = finite_sorted(reference, reference_sorted)
-    right, dropped_current = finite_sorted(current)
+    right, dropped_current = finite_sorted(current, current_sorted)
     n, m = len(left), len(right)
     if n < LEAST or not m:
         short = f"reference has fewer than {LEAST} finite values" if n < LEAST else "current window has no finite value"

@@ -33,7 +33,12 @@ class Shift:
 
 
 def quantile_shift(
-    reference: FloatArray, current: FloatArray, *, reference_sorted: bool = False, floor: float = FLOOR
+    reference: FloatArray,
+    current: FloatArray,
+    *,
+    reference_sorted: bool = False,
+    current_sorted: bool = False,
+    floor: float = FLOOR,
 ) -> Outcome:
     """How far the 5 %, 50 % or 95 % quantile moved, current less reference: the one of the three that is surest.
 
@@ -50,7 +55,7 @@ def quantile_shift(
     (200.0, 0.539, '5 % quantile; 50 %: +200; 95 %: +200')
     """
     left, dropped_reference = finite_sorted(reference, reference_sorted)
-    right, dropped_current = finite_sorted(current)
+    right, dropped_current = finite_sorted(current, current_sorted)
     n, m = len(left), len(right)
     if min(n, m) < LEAST:
         reason = f"the {'reference' if n < LEAST else 'current window'} has fewer than {LEAST} finite values"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from scipy.special import ndtr
 from scipy.stats import hypergeom
 
-from tidegauge.detectors.statistics.missing import EXPECTED, FLOOR, reason_against
+from tidegauge.detectors.statistics.missing import FLOOR, pooled, reason_against
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined, beyond_noise, settled
 
 
@@ -35,10 +33,8 @@ def share_rise(
     reason = reason_against(reference_hits, n, current_hits, m)
     if reason:
         return Undetermined(method, reason, n, m)
-    pooled = (reference_hits + current_hits) / (n + m)
-    gap = current_hits / m - reference_hits / n
-    noise = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-    if min(pooled, 1 - pooled) * min(n, m) >= EXPECTED:
+    gap, noise, many = pooled(reference_hits, n, current_hits, m)
+    if many:
         p_value = float(ndtr(-gap / noise))
     else:
         p_value = float(hypergeom.sf(current_hits - 1, n + m, reference_hits + current_hits, m))

@@ -17,7 +17,12 @@ LEAST = 20
 
 
 def variance_shift(
-    reference: FloatArray, current: FloatArray, *, reference_sorted: bool = False, floor: float = FLOOR
+    reference: FloatArray,
+    current: FloatArray,
+    *,
+    reference_sorted: bool = False,
+    current_sorted: bool = False,
+    floor: float = FLOOR,
 ) -> Outcome:
     """Spread of the current window over that of the reference, each the mean distance from its own median.
 
@@ -34,7 +39,7 @@ def variance_shift(
     (2.0, 0.688, [1.7, 2.35])
     """
     left, dropped_reference = finite_sorted(reference, reference_sorted)
-    right, dropped_current = finite_sorted(current)
+    right, dropped_current = finite_sorted(current, current_sorted)
     n, m = len(left), len(right)
     if min(n, m) < LEAST:
         reason = f"the {'reference' if n < LEAST else 'current window'} has fewer than {LEAST} finite values"
