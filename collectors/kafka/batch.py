@@ -18,6 +18,7 @@ from tidegauge.model import Signal
 DIGEST_BYTES = 16
 REPETITION = 8  # bytes of repeated resources that a batch takes for each byte of its limit: memory to insert it
 MOST_PATIENCE = 5.0  # times flush_after_s, that a batch may wait while the sink is behind
+GATHER_S = 0.1  # in which what came during other inserts is fetched
 REDRIVEN = "tidegauge.redriven"  # header: where the dead letter that this was made of had come from
 Headers = tuple[tuple[str, bytes], ...]
 Mask = Callable[[Signal, bytes], bytes]
@@ -101,6 +102,8 @@ class Batch:
 
     Attributes:
         log: Which log the offsets belong to: another one after the topic was deleted and created again.
+        opened: When its first record was fetched.
+        since: When that record can have come at the earliest: the last look at a partition that had nothing more.
         messages: To be stored, or put aside.
         repeats: Stored before; left out.
     """
@@ -115,9 +118,11 @@ class Batch:
     end: int = 0
     records: int = 0
     size: int = 0
+    since: float = 0.0
 
     def __post_init__(self) -> None:
         self.end = max(self.end, self.start)
+        self.since = self.since or self.opened
 
     @property
     def signal(self) -> Signal:
@@ -166,15 +171,16 @@ class Batch:
         """Whether it is time to insert.
 
         Args:
-            busy_s: How long the last inserts took. What waits for others before its turn begins so much earlier, as far
-                as a third of the time is left between inserts; each costs the same whatever is in it, so while they
-                take longer than ``flush_after_s`` batches fill for half as long as those took, to a limit.
+            busy_s: How long the last inserts took. What waits for others before its turn begins so much earlier, and what
+                came while others were inserted has waited since then; each costs the same whatever is in it, so
+                while they take longer than ``flush_after_s`` batches fill for half as long as those took, to a limit.
         """
         if self.planned_end is not None:
             return self.full(settings)
         usual = settings.flush_after_s
         patience = min(MOST_PATIENCE * usual, max(usual - busy_s, usual / 2, busy_s / 2))
-        return self.end > self.start and (self.full(settings) or now - self.opened >= patience)
+        begun = self.since if now - self.opened >= GATHER_S else self.opened
+        return self.end > self.start and (self.full(settings) or now - begun >= patience)
 
 
 def prefix(partition: TopicPartition, first: int) -> str:

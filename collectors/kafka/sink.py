@@ -98,6 +98,7 @@ class Sink:
         self._poison_run: dict[TopicPartition, int] = {}
         self._generation: int | None = None
         self._busy_s = 0.0
+        self._drained: dict[TopicPartition, float] = {}
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -133,10 +134,12 @@ class Sink:
         for partition, records in fetched.items():
             self._take(partition, records)
         begun = time.monotonic()  # what falls due while another is written is filled by one more fetch before its turn
+        drained = [each for each, batch in self._batches.items() if batch.end >= (self._consumer.highwater(each) or 0)]
         due = [each for each in self._batches.values() if each.due(self._settings, begun, self._busy_s)]
         for batch in due:
             self._write(batch)
         self._busy_s = time.monotonic() - begun if due else self._busy_s
+        self._drained = dict.fromkeys(drained, begun)
         self._keep_within_bounds()
         self._progress.report(self._batches)
 
@@ -179,7 +182,7 @@ class Sink:
         generation, assigned = self._consumer.group_metadata().generation_id, self._consumer.assignment()
         if generation == self._generation and assigned == self._batches.keys():
             return False
-        self._generation, self._batches, self._seen = generation, {}, {}
+        self._generation, self._batches, self._seen, self._drained = generation, {}, {}, {}
         instruments.REBALANCES.inc()
         self._starts.refresh()
         for partition in assigned:
@@ -232,6 +235,7 @@ class Sink:
                 batch = self._batches[partition]
             if batch.end == batch.start:
                 batch.opened = time.monotonic()
+                batch.since = self._drained.get(partition, batch.opened)
             each = message(batch.signal, record, self._mask)
             batch.add(each, repeated=self._repeated(partition, each))
 

@@ -22,12 +22,21 @@ def batch(*messages: Message) -> Batch:
     ("busy_s", "patience_s"),
     [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5), (0.9, 0.5), (1.5, 0.75), (4.0, 2.0), (60.0, 5.0)],
 )
-def test_a_batch_waits_less_the_longer_others_keep_it_waiting_but_a_third_of_the_time_is_left_between_inserts(
+def test_a_batch_waits_less_the_longer_others_keep_it_waiting_and_longer_while_the_sink_is_behind(
     busy_s: float, patience_s: float
 ) -> None:
     one = batch(Message(0, b"x", 1))
     assert not one.due(SETTINGS, 10.0 + patience_s - 0.01, busy_s)
     assert one.due(SETTINGS, 10.0 + patience_s + 0.01, busy_s)
+
+
+def test_what_came_while_others_were_inserted_has_waited_since_then() -> None:
+    one = batch(Message(0, b"x", 1))
+    one.since = 9.2
+    assert not one.due(SETTINGS, 10.05)  # time to fetch the rest of it
+    assert not one.due(SETTINGS, 10.15)
+    assert one.due(SETTINGS, 10.25)
+    assert one.due(SETTINGS, 10.15, busy_s=0.5)
 
 
 def test_an_empty_batch_is_never_due_and_a_full_one_at_once() -> None:
