@@ -171,9 +171,10 @@ class Batch:
         """Whether it is time to insert.
 
         Args:
-            busy_s: How long the last inserts took. What waits for others before its turn begins so much earlier, and what
-                came while others were inserted has waited since then; each costs the same whatever is in it, so
-                while they take longer than ``flush_after_s`` batches fill for half as long as those took, to a limit.
+            busy_s: How long the last inserts took. What waits for others before its turn begins so much earlier, and
+                what came while others were inserted has waited since then; each costs the same whatever is in it,
+                so while they take longer than ``flush_after_s`` batches fill for half as long as those took, to a
+                limit.
         """
         if self.planned_end is not None:
             return self.full(settings)

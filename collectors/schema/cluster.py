@@ -26,7 +26,7 @@ TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) (\(.*\)) ENGINE = (\w+)(\(
 ORDER = re.compile(r"ORDER BY (\(.*\)|\w+)\s+SETTINGS", re.DOTALL)
 VIEW = re.compile(r"CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+) TO (\w+) AS\b(.*)", re.DOTALL)
 PLAIN_VIEW = re.compile(r"CREATE VIEW IF NOT EXISTS (\w+) AS\b(.*)", re.DOTALL)
-ALTER = re.compile(r"ALTER TABLE (\w+) (MODIFY QUERY\b.*)?(.*)", re.DOTALL)
+ALTER = re.compile(r"ALTER TABLE (\w+) (?!MODIFY QUERY\b)(.*)", re.DOTALL)
 DROP = re.compile(r"DROP (TABLE|VIEW) IF EXISTS (\w+)")
 CREATED = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) ")
 SOURCE = re.compile(r"\b(FROM|JOIN) (\w+)\b")
@@ -60,7 +60,7 @@ class Cluster:
         elif found := PLAIN_VIEW.fullmatch(statement):
             yield f"CREATE VIEW IF NOT EXISTS {found[1]} {self._on} AS{found[2]}"
         elif found := ALTER.fullmatch(statement):
-            yield from self._alter(*found.groups(default=""))
+            yield from self._alter(*found.groups())
         elif found := DROP.fullmatch(statement):
             names = [found[2], part_of(found[2])] if found[1] == "TABLE" else [found[2]]
             yield from (f"DROP {found[1]} IF EXISTS {name} {self._on}" for name in dict.fromkeys(names))
@@ -83,11 +83,8 @@ class Cluster:
                 f"ENGINE = Distributed('{self.name}', '{self.database}', '{local}', {key})"
             )
 
-    def _alter(self, name: str, query: str, change: str) -> Iterator[str]:
-        """A view's query is changed on its nodes; a table's columns locally and in the distributed table as well."""
-        if query:
-            yield f"ALTER TABLE {name} {self._on} {_localised(query)}"
-            return
+    def _alter(self, name: str, change: str) -> Iterator[str]:
+        """Columns are changed locally and in the distributed table as well."""
         yield f"ALTER TABLE {part_of(name)} {self._on} {change}"
         if name not in EVERYWHERE and re.match(r"\w+ COLUMN ", change):
             yield f"ALTER TABLE {name} {self._on} {change}"

@@ -1,9 +1,10 @@
 """Numbered, forward-only migrations, applied on start.
 
 Every statement must be one that can run twice, and beside itself in another process: ``CREATE ... IF NOT EXISTS``,
-``ALTER TABLE ... ADD COLUMN IF NOT EXISTS``, ``DROP ... IF EXISTS``. To change a materialized view, add a migration
-with ``ALTER TABLE view MODIFY QUERY SELECT ...``: it takes effect between two inserts, and none is missed as between
-dropping and creating. What depends on the configuration (retention, cluster) is no part of a checksum.
+``ALTER TABLE ... ADD COLUMN IF NOT EXISTS``, ``DROP ... IF EXISTS``. To change a materialized view, drop the input
+table that feeds it, then the view, and make both anew, the input under another name: a sink of the version before
+waits, and no row is missed. Its query is never modified: the tokens of such a view are others after a restart. What
+depends on the configuration (retention, cluster) is no part of a checksum.
 """
 
 from __future__ import annotations

@@ -37,6 +37,4 @@ ALTER TABLE spans ON CLUSTER 'prod' ADD COLUMN IF NOT EXISTS Tenant String;
 
 ALTER TABLE spans_local ON CLUSTER 'prod' MODIFY TTL Timestamp + toIntervalDay(7);
 
-ALTER TABLE spans_mv ON CLUSTER 'prod' MODIFY QUERY SELECT now() AS Timestamp, '' AS ServiceName FROM spans_in_local;
-
 DROP VIEW IF EXISTS busy ON CLUSTER 'prod';
