@@ -69,8 +69,8 @@ def _frame(data: Any, side: str) -> Frame:
     if isinstance(data, pl.LazyFrame):
         return _lazy(data)
     if isinstance(data, pd.DataFrame):
-        places = {str(name): at for at, name in enumerate(data.columns)}
-        return Frame(tuple(map(str, data.columns)), len(data), lambda name: data.iloc[:, places[name]])
+        labels = {str(name): name for name in data.columns}
+        return Frame(tuple(map(str, data.columns)), len(data), lambda name: data[labels[name]])
     if isinstance(data, Mapping):
         return _mapping(data, side)
     if hasattr(data, "__arrow_c_stream__"):
