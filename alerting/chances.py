@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from scipy.special import erfi
 from scipy.stats import binom, chi2, norm, t
 
+from tidegauge.alerting.season import LEAST_WEEKS, quantile
 from tidegauge.metrics.intervals import Z95
 
 WEEK_S = 604_800.0
 MARGIN = 1.35
+_PARTS = 1000
 Numbers = NDArray[np.float64]
 
 
@@ -110,6 +112,33 @@ def of_ratio(ratio: float, needed: int, *, upward: bool) -> Chance:
         for now, before in ((needed, needed), (needed, 10 * needed), (10 * needed, needed), (10 * needed, 10 * needed))
     ]
     return Chance(np.asarray([sure for sure, _ in found]), np.asarray([beyond for _, beyond in found]))
+
+
+@lru_cache(maxsize=64)
+def of_season(weeks: int) -> Chance:
+    """Of a value at the limit of what a season of at most ``weeks`` leads to expect, when it is one more such week.
+
+    By the normal distribution, over 3 weeks and more, weeks that differ from not at all to a hundred times as much as
+    by sampling, and as many samples now as in one of them to ten times as many; fewer are no worse than as many. The
+    weeks' scatter is a chi-square, which decides how wide the interval is.
+    """
+    parts = (np.arange(_PARTS) + 0.5) / _PARTS
+    found = [
+        _one_more(weeks, chi2.ppf(parts, weeks - 1) / (weeks - 1), between, error)
+        for weeks in range(LEAST_WEEKS, weeks + 1)
+        for between in np.concatenate([[0.0], np.geomspace(0.1, 100, 25)])
+        for error in (0.1**0.5, 1.0)
+    ]
+    return Chance(np.asarray([max(found)]), np.asarray([0.5]))
+
+
+def _one_more(weeks: int, scatter: Numbers, between: float, error: float) -> float:
+    """Chance that one more week lies surely beyond; lengths in units of a week's sampling error."""
+    spread = (1 + between**2) * scatter
+    known = np.maximum(0.0, spread - 1)
+    ends = Z95 * error + quantile(weeks) * np.sqrt(known + (1 + known) / weeks)
+    away = sqrt(error**2 + between**2 + (1 + between**2) / weeks)
+    return float(np.mean(norm.sf(ends / away)))
 
 
 def burns(long: Chance, short: Chance, long_pace: Pace, short_pace: Pace) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from math import ceil, exp, floor, inf, log10
@@ -25,10 +25,12 @@ from tidegauge.alerting.chances import (
     of_mean,
     of_rate,
     of_ratio,
+    of_season,
     pages,
     trend_window,
 )
 from tidegauge.alerting.durations import format_duration
+from tidegauge.alerting.forms import Compare
 from tidegauge.alerting.rules import Rule, Severity
 from tidegauge.alerting.text import amount
 from tidegauge.config import Detectors, Watch
@@ -167,6 +169,8 @@ def _said(rule: Rule, detectors: Detectors, every_s: float) -> Said:
         return _findings(rule, detectors)
     if any(each.name in _BATCHES for each in rule.measure.sources):
         return _unknown("its records, the tests of one evaluation, are not independent")
+    if rule.compare and rule.compare.season and kind is not Kind.ESTIMATE:
+        return _season(rule, every_s)
     if kind not in (Kind.RATE, Kind.MEAN, Kind.ESTIMATE):
         return _plain(rule)
     if kind is Kind.ESTIMATE:
@@ -223,7 +227,7 @@ def _slo(rule: Rule, every_s: float) -> Said:
 
 
 def _compare(rule: Rule, every_s: float) -> Said:
-    assert rule.compare
+    assert rule.compare and rule.compare.offset
     ratio = rule.compare.limit
     chance = of_mean(rule.needed)
     if rule.measure.kind is Kind.RATE:
@@ -231,12 +235,28 @@ def _compare(rule: Rule, every_s: float) -> Said:
     used = pace(rule, every_s)
     if used.for_s > rule.compare.offset.total_seconds():  # later windows are compared with earlier ones of the same
         used = Pace(used.window_s, rule.compare.offset.total_seconds(), every_s, used.rest_s)
-    words = f"while the true value is no more than {ratio:g} times" if rule.compare.upward else (
-        f"while the true value is at least {ratio:g} times")  # fmt: skip
     ago = format_duration(rule.compare.offset)
     return pages(chance, used), Basis.INTERVAL, (
-        f"{words} that of {ago} before{_normal(rule) or ' and records are independent'}"
+        f"{_at_most_times(rule.compare)} that of {ago} before{_normal(rule) or ' and records are independent'}"
     )  # fmt: skip
+
+
+def _season(rule: Rule, every_s: float) -> Said:
+    """A week that is unlike the others may be so for all of ``for``: no more than one window of it counts."""
+    assert rule.compare
+    chances = [of_season(rule.weeks)]
+    if rule.measure.kind is Kind.RATE:
+        chances.append(of_ratio(rule.compare.limit, rule.needed, upward=rule.compare.upward))
+    used = pace(rule, every_s)
+    used = replace(used, for_s=min(used.for_s, used.window_s))
+    return max(pages(each, used) for each in chances), Basis.INTERVAL, (
+        f"{_at_most_times(rule.compare)} that of one more week like the {rule.weeks} before, whose values are about "
+        "normal around their mean"
+    )  # fmt: skip
+
+
+def _at_most_times(compare: Compare) -> str:
+    return f"while the true value is {'no more than' if compare.upward else 'at least'} {compare.limit:g} times"
 
 
 def _trend(rule: Rule, every_s: float) -> Said:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tidegauge.alerting.durations import Duration, format_duration
+from tidegauge.alerting.season import LEAST_WEEKS, WEEK
 
 SHORT = 12
 """The short window of a burn is this much shorter than the long one."""
+MOST_WEEKS = 12
 _USUAL = ((0.02, timedelta(hours=1)), (0.05, timedelta(hours=6)), (0.1, timedelta(days=1)), (0.1, timedelta(days=3)))
+
+
+def _whole_weeks(length: timedelta) -> timedelta:
+    if length % WEEK or not WEEK <= length <= MOST_WEEKS * WEEK:
+        raise ValueError(f"must be whole weeks, 1w to {MOST_WEEKS}w")
+    return length
+
+
+Season = Annotated[Duration, AfterValidator(_whole_weeks)]
+"""As many weeks before, each at the same hour of the same weekday."""
 
 
 class Strict(BaseModel):
@@ -44,19 +56,26 @@ class Ratio(Strict):
 
 
 class Compare(Ratio):
-    """Compare with the same window ``offset`` earlier.
+    """Compare with the same window ``offset`` earlier, or with those of each week of ``season`` together.
 
-    With ``other`` a version is compared with another one that ran then, the one with the most samples; where there was
-    none, with itself. ``other`` is one of the rule's ``by``.
+    With ``offset`` and ``other`` a version is compared with another one that ran then, the one with the most samples;
+    where there was none, with itself. ``other`` is one of the rule's ``by``.
     """
 
-    offset: Duration
+    offset: Duration | None = None
+    season: Season | None = None
     other: str | None = Field(None, description="a dimension of by, such as prompt_version")
 
     @model_validator(mode="after")
-    def _has_an_offset(self) -> Self:
-        if not self.offset:
+    def _has_one_past(self) -> Self:
+        if (self.offset is None) == (self.season is None):
+            raise ValueError("needs offset or season, one of them")
+        if self.offset == timedelta(0):
             raise ValueError("needs an offset longer than 0s")
+        if self.season and self.season < LEAST_WEEKS * WEEK:
+            raise ValueError(f"season: needs {LEAST_WEEKS}w or more, else the weeks' own spread is not known")
+        if self.season and self.other:
+            raise ValueError("other goes with offset: a version that ran for weeks is compared with itself")
         return self
 
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from tidegauge.alerting.incidents import Incident
 from tidegauge.alerting.rules import Rule
+from tidegauge.alerting.season import WEEK
 from tidegauge.alerting.states import QueryFailed, Reading
+from tidegauge.incidents import overlapping
 from tidegauge.metrics import MAX_SERIES, Observation, label_name, observe
 from tidegauge.model import Window
 from tidegauge.store import Store
@@ -19,18 +22,25 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Observer:
-    """Answers the rules of one round at ``now``; a query that fails, fails for its rules alone."""
+    """Answers the rules of one round at ``now``; a query that fails, fails for its rules alone.
 
-    def __init__(self, store: Store, now: datetime) -> None:
+    Args:
+        incidents: Weeks that share a moment with one of them are in no season.
+    """
+
+    def __init__(self, store: Store, now: datetime, incidents: Sequence[Incident] = ()) -> None:
         self._store = store
         self._now = now
+        self._incidents = incidents
         self._answers: dict[Question, list[Observation] | QueryFailed] = {}
 
     def readings(self, rule: Rule) -> list[Reading] | QueryFailed:
         """Every series of ``rule``; for ``absent_for`` also those that were seen before and are not now."""
         if rule.absent_for:
             return self._absent(rule, rule.absent_for)
-        if rule.compare:
+        if rule.compare and rule.compare.season:
+            return self._with_weeks(rule, rule.window, _paired(self._seen(rule, rule.window), [], swap=False))
+        if rule.compare and rule.compare.offset:
             now, before = self._seen(rule, rule.window), self._seen(rule, rule.window, rule.compare.offset)
             found = _paired(now, before, swap=False)
             return _with_others(found, before, label_name(rule.compare.other)) if rule.compare.other else found
@@ -44,21 +54,40 @@ class Observer:
 
     def _absent(self, rule: Rule, length: timedelta) -> list[Reading] | QueryFailed:
         found = _paired(self._seen(rule, rule.seen_within), self._seen(rule, length), swap=True)
-        if not rule.season or isinstance(found, QueryFailed):
+        return self._with_weeks(rule, length, found) if rule.season else found
+
+    def _with_weeks(
+        self, rule: Rule, length: timedelta, found: list[Reading] | QueryFailed
+    ) -> list[Reading] | QueryFailed:
+        """Each reading with its season: the same stretch of every week before that no incident touched."""
+        if isinstance(found, QueryFailed):
             return found
-        before = self._seen(rule, length, rule.season)
-        if isinstance(before, QueryFailed):
-            return before
-        usual = {_key(each): each for each in before}
-        return [replace(each, before=usual.get(tuple(sorted(each.labels.items())))) for each in found]
+        weeks: list[tuple[Window, dict[Labels, Observation]]] = []
+        for back in range(1, rule.weeks + 1):
+            seen = self._seen(rule, length, back * WEEK)
+            if isinstance(seen, QueryFailed):
+                return seen
+            weeks.append((self._window(rule, length, back * WEEK), {_key(each): each for each in seen}))
+        return [replace(each, parts=self._season(rule, each.labels, weeks)) for each in found]
+
+    def _season(
+        self, rule: Rule, labels: Mapping[str, str], weeks: Sequence[tuple[Window, Mapping[Labels, Observation]]]
+    ) -> tuple[Observation | None, ...]:
+        model = {**rule.where, **labels}.get("model")
+        touching = [each for each in self._incidents if not model or each.touches(model)]
+        key = tuple(sorted(labels.items()))
+        return tuple(seen.get(key) for window, seen in weeks if not overlapping(touching, window))
 
     def _seen(self, rule: Rule, length: timedelta, offset: timedelta = timedelta(0)) -> list[Observation] | QueryFailed:
-        end = _whole_minute(self._now - rule.delay - offset, begun=rule.above is not None)
-        window = Window(end - length, end)
+        window = self._window(rule, length, offset)
         question = (rule.metric, rule.by, window, tuple(sorted(rule.where.items())))
         if question not in self._answers:
             self._answers[question] = self._ask(rule, window)
         return self._answers[question]
+
+    def _window(self, rule: Rule, length: timedelta, offset: timedelta) -> Window:
+        end = _whole_minute(self._now - rule.delay - offset, begun=rule.above is not None)
+        return Window(end - length, end)
 
     def _ask(self, rule: Rule, window: Window) -> list[Observation] | QueryFailed:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidegauge.alerting.evaluate import evaluate
+from tidegauge.alerting.incidents import Incident
 from tidegauge.alerting.muting import Muting
 from tidegauge.alerting.readings import Observer
 from tidegauge.alerting.rules import Rule
@@ -41,8 +42,13 @@ class Round:
     readings: Readings
 
 
-def rounds(store: Store, rules: Sequence[Rule], span: Window, step: timedelta) -> Iterator[Round]:
+def rounds(
+    store: Store, rules: Sequence[Rule], span: Window, step: timedelta, incidents: Sequence[Incident] = ()
+) -> Iterator[Round]:
     """The rounds at ``span.start``, then each ``step`` up to ``span.end``. What arrived late is seen as if in time.
+
+    Args:
+        incidents: What seasons leave out.
 
     Raises:
         ValueError: ``step`` is not positive.
@@ -51,7 +57,7 @@ def rounds(store: Store, rules: Sequence[Rule], span: Window, step: timedelta) -
         raise ValueError("a replay needs a step longer than 0")
     schedule, now = Schedule(), span.start
     while now <= span.end:
-        due, observer = schedule.due(rules, now), Observer(store, now)
+        due, observer = schedule.due(rules, now), Observer(store, now, incidents)
         yield Round(now, {rule.alert: observer.readings(rule) for rule in due})
         schedule.done(due, now)
         now += step

@@ -15,8 +15,9 @@
           - {at: 45m, alert: High refusal rate, labels: {service: bot, prompt_version: v2}, state: firing}
 
 A value is what the metric reads over the rule's window in that round. A rule with ``compare`` sees the value of
-``offset`` earlier in the same series beside it; one with ``absent_for`` sees a series as absent where it has no data.
-One with ``trend`` sees the values ``step`` apart, and one with ``slo`` all rounds within each of its windows together.
+``offset`` earlier in the same series beside it, and one with a ``season`` those of each week before; one with
+``absent_for`` sees a series as absent where it has no data. One with ``trend`` sees the values ``step`` apart, and one
+with ``slo`` all rounds within each of its windows together.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tidegauge.alerting.durations import Duration, format_duration
 from tidegauge.alerting.evaluate import evaluate
 from tidegauge.alerting.forms import Strict
 from tidegauge.alerting.rules import Name, Rule, check_rules
+from tidegauge.alerting.season import WEEK
 from tidegauge.alerting.states import AlertState, Reading, State, fingerprint
 from tidegauge.alerting.text import labels_text
 from tidegauge.errors import ConfigError
@@ -201,7 +203,7 @@ def _readings(
     for series in test.series:
         if series.metric == rule.metric:
             now = _at(seen[id(series)], place)
-            offset = rule.compare.offset if rule.compare else rule.season
+            offset = rule.compare.offset if rule.compare else None
             before = _at(seen[id(series)], place - offset // test.every) if offset else None
             if now is not None or rule.absent_for:
                 yield Reading(series.labels, now, before, _parts(rule, seen[id(series)][: place + 1], test.every))
@@ -214,7 +216,7 @@ def _parts(rule: Rule, values: list[Observation | None], every: timedelta) -> tu
         return tuple(_at(values, last - each * rule.trend.step // every) for each in back)
     if rule.slo:
         return tuple(_pooled(values[-max(1, length // every) :]) for length in rule.slo.windows())
-    return ()
+    return tuple(_at(values, last - back * WEEK // every) for back in range(1, rule.weeks + 1))
 
 
 def _pooled(values: list[Observation | None]) -> Observation | None:

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from tidegauge.alerting.documents import Document
 from tidegauge.alerting.durations import Duration
-from tidegauge.alerting.forms import Compare, Slo, Strict, Trend
+from tidegauge.alerting.forms import Compare, Season, Slo, Strict, Trend
+from tidegauge.alerting.season import WEEK
 from tidegauge.errors import ConfigError
 from tidegauge.metrics import METRICS, Kind, Metric, label_name
 
@@ -52,8 +53,8 @@ class Rule(Strict):
     trend: Trend | None = None
     absent_for: Duration | None = Field(None, description="fires when a known series had no records for so long")
     seen_within: Duration = Field(timedelta(days=7), description="with absent_for: what makes a series known")
-    season: Duration | None = Field(
-        None, description="with absent_for: fires only where the same stretch so long before had min_samples records"
+    season: Season | None = Field(
+        None, description="with absent_for: fires only where that stretch had min_samples records in most weeks of it"
     )
     for_: Duration = Field(timedelta(0), alias="for", description="the condition must hold so long before it fires")
     keep_firing_for: Duration = Field(timedelta(0), description="it stays firing so long after the condition ended")
@@ -91,7 +92,7 @@ class Rule(Strict):
             raise ValueError("must not name the same label twice")
         return value
 
-    @field_validator("window", "absent_for", "seen_within", "season", "stale_after")
+    @field_validator("window", "absent_for", "seen_within", "stale_after")
     @classmethod
     def _is_a_minute_or_more(cls, value: timedelta | None) -> timedelta | None:
         if value is not None and value < timedelta(minutes=1):
@@ -112,8 +113,10 @@ class Rule(Strict):
             raise ValueError(f"compare.other: {self.compare.other} must be one of by: {', '.join(self.by) or 'none'}")
         if self.absent_for and self.absent_for >= self.seen_within:
             raise ValueError("absent_for must be shorter than seen_within")
-        if self.season and (self.absent_for is None or self.season < self.absent_for):
-            raise ValueError("season goes with absent_for, and must be no shorter")
+        if self.season and (self.absent_for is None or self.absent_for > WEEK):
+            raise ValueError("season goes with absent_for, which must then be 1w or less")
+        if self.compare and self.compare.season and self.window > WEEK:
+            raise ValueError("window: must be 1w or less, else the weeks of compare.season share records")
         if self.dimension_sources_clash():
             raise ValueError(f"{self.metric} cannot be divided by all of {', '.join([*self.by, *self.where])} at once")
         return self
@@ -127,6 +130,12 @@ class Rule(Strict):
     def needed(self) -> int:
         """How many samples a value must rest on."""
         return self.min_samples or (30 if self.measure.kind in (Kind.RATE, Kind.MEAN, Kind.QUANTILE) else 1)
+
+    @property
+    def weeks(self) -> int:
+        """How many weeks before it looks at, each at the same hour of the same weekday."""
+        season = self.compare.season if self.compare else self.season
+        return season // WEEK if season else 0
 
     @property
     def upward(self) -> bool | None:

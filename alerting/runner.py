@@ -32,6 +32,7 @@ from tidegauge.alerting.worker import Patience
 from tidegauge.clock import Clock, SystemClock
 from tidegauge.config import Alerting
 from tidegauge.errors import StoreError
+from tidegauge.incidents import Incidents
 from tidegauge.responses import Response
 from tidegauge.silences import read
 from tidegauge.store import Store
@@ -55,6 +56,7 @@ class AlertLoop:
         clock: For the ledger's timestamps only.
         patience: Instead of the default waits between attempts.
         lease: Instead of one as long as two rounds.
+        incidents: What is known to have been wrong, which seasons leave out.
 
     Raises:
         ConfigError: a rule, a route or a receiver is wrong; lists every problem.
@@ -70,8 +72,9 @@ class AlertLoop:
         clock: Clock | None = None,
         patience: Patience | None = None,
         lease: Lease | None = None,
+        incidents: Incidents | None = None,
     ) -> None:
-        self._store, self._settings = store, settings
+        self._store, self._settings, self._incidents = store, settings, incidents or Incidents()
         self._clock = clock or SystemClock()
         self.rules = list(rules) if rules is not None else check_rules(settings.rules)
         enrich = Evidencing(store, self.rules)
@@ -103,7 +106,7 @@ class AlertLoop:
         states = self._known_states(now)
         answers = responses.read(self._store, _oldest(states, now))
         due = self._schedule.due(self.rules, now)
-        observer = Observer(self._store, now)
+        observer = Observer(self._store, now, self._incidents.all())
         readings = {rule.alert: observer.readings(rule) for rule in due}
         new, transitions = self._round(readings, states, answers, now)
         transitions += [*self._digest(now), *self._hooks.run(new, now)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidegauge.alerting.incidents import Incident
 from tidegauge.alerting.replay import rounds
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import QueryFailed
@@ -32,14 +33,16 @@ class Seen:
     closest: tuple[datetime, str]
 
 
-def seen(store: Store, rule: Rule, span: Window, labels: Mapping[str, str]) -> list[Seen]:
+def seen(
+    store: Store, rule: Rule, span: Window, labels: Mapping[str, str], incidents: Sequence[Incident] = ()
+) -> list[Seen]:
     """At most a hundred moments of ``span``, for each slice that has ``labels``, those closest to the threshold first.
 
     Values are as they are stored now: records that came late are in them.
     """
     step = max(timedelta(minutes=1), rule.interval, span.length / ROUNDS)
     found: dict[tuple[tuple[str, str], ...], list[tuple[float, datetime, Verdict]]] = {}
-    for each in rounds(store, [rule], span, step):
+    for each in rounds(store, [rule], span, step, incidents):
         readings = each.readings.get(rule.alert, [])
         for reading in [] if isinstance(readings, QueryFailed) else readings:
             if labels.items() <= dict(reading.labels).items():

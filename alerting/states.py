@@ -42,7 +42,8 @@ class Notice(StrEnum):
 class Reading:
     """What a rule sees of one series: its value now and, for ``compare``, the one before. ``absent`` has none.
 
-    ``parts`` are the values of several windows: of ``slo`` each long one and its short one, of ``trend`` oldest first.
+    ``parts`` are the values of several windows: of ``slo`` each long one and its short one, of ``trend`` oldest first,
+    of a season the last week first, without those in known incidents.
     """
 
     labels: Mapping[str, str]

@@ -30,7 +30,7 @@ from tidegauge.alerting.replay import Round, play
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import AlertState, Notice, Reading
 from tidegauge.config import Detectors
-from tidegauge.metrics import Observation, wilson
+from tidegauge.metrics import METRICS, Kind, Observation, wilson
 from tidegauge.model import Window
 
 WHO = {"severity": "page", "owner": "o", "runbook": "r", "action": "a"}
@@ -44,7 +44,9 @@ Sums = NDArray[np.float64]
 class Case:
     """A rule, records a minute, the true level, seconds between rounds, and the earlier level of a comparison.
 
-    With ``promised_at`` the promise is that for this level, else that of ``tidegauge rules check``.
+    With a season the level of each week, this one too, is ``spread`` (of a logarithm, standard deviation) away from
+    the true one, for ``lasting`` at a time. With ``promised_at`` the promise is that for this level, else that of
+    ``tidegauge rules check``.
     """
 
     name: str
@@ -54,8 +56,11 @@ class Case:
     every_s: int = 30
     before: float | None = None
     promised_at: float | None = None
+    spread: float = 0.0
+    lasting: timedelta = timedelta(hours=1)
 
 
+SEASON = {"window": "1h", "compare": {"season": "4w", "above_ratio": 1.5}}
 CASES = (
     Case("rate, no for", {"window": "15m", "above": 0.05, "min_samples": 50}, 20, 0.05),
     Case("rate, for two windows", {"window": "15m", "above": 0.05, "for": "30m", "min_samples": 50}, 20, 0.05),
@@ -70,6 +75,15 @@ CASES = (
          before=0.05),
     Case("fall against a day before", {"window": "1h", "compare": {"offset": "1d", "below_ratio": 0.8}}, 10, 0.04, 60,
          before=0.05),
+    Case("season, weeks alike", SEASON, 10, 0.15, 60, before=0.1),
+    Case("season, hours differ", SEASON, 10, 0.15, 60, before=0.1, spread=0.2),
+    Case("season, days differ", SEASON, 10, 0.15, 60, before=0.1, spread=0.2, lasting=timedelta(days=1)),
+    Case("season, for half an hour", SEASON | {"for": "30m"}, 10, 0.15, 60, before=0.1, spread=0.2,
+         lasting=timedelta(days=1)),
+    Case("season of eight weeks, fall", {"window": "1h", "compare": {"season": "8w", "below_ratio": 0.7}}, 10, 0.14, 60,
+         before=0.2, spread=0.1, lasting=timedelta(days=1)),
+    Case("season of a count", SEASON | {"metric": "llm_requests"}, 10, 1.5, 60, before=1.0, spread=0.2,
+         lasting=timedelta(days=1)),
     Case("error budget", {"slo": {"objective": 0.9}, "min_samples": 30}, 2, 0.1, 300),
     Case("trend", {"metric": "quality_score", "trend": {"step": "1d", "steps": 14, "below_ratio": 0.95}}, 1, 0.7, 3600),
 )  # fmt: skip
@@ -92,17 +106,18 @@ HISTORY = "history of four weeks"
 class Stream:
     """One series: cumulative samples, sum and sum of squares by round; windows are differences."""
 
-    def __init__(self, per_round: float, level: Callable[[int], float], rounds: int, rate: bool, rng: Any) -> None:
-        samples = rng.poisson(per_round, rounds)
-        levels = np.asarray([level(i) for i in range(rounds)])
-        if rate:
+    def __init__(self, per_round: float, levels: Sums, metric: str, rng: Any) -> None:
+        self._kind, rounds = METRICS[metric].kind, len(levels)
+        samples = rng.poisson(per_round * (levels if self._kind is Kind.COUNT else 1.0), rounds)
+        if self._kind is Kind.COUNT:
+            total = square = samples.astype(float)
+        elif self._kind is Kind.RATE:
             total = square = rng.binomial(samples, levels).astype(float)
         else:
             total = samples * levels + rng.normal(0, 0.2, rounds) * np.sqrt(samples)
             spread = 0.04 * rng.chisquare(np.maximum(samples - 1, 0) + 1e-12)
             square = np.where(samples > 0, total**2 / np.maximum(samples, 1) + spread, 0.0)
         self._sums = [np.concatenate([[0.0], np.cumsum(each)]) for each in (samples, total, square)]
-        self._rate = rate
 
     def seen(self, last: int, length: int) -> Observation | None:
         """The window of ``length`` rounds that ends with round ``last``."""
@@ -112,7 +127,9 @@ class Stream:
         count = int(n)
         if not count:
             return None
-        if self._rate:
+        if self._kind is Kind.COUNT:
+            return Observation({}, n, count)
+        if self._kind is Kind.RATE:
             return Observation({}, total / n, count, *wilson(min(total, n), n))
         mean = total / n
         error = Z95 * sqrt(max(0.0, square / n - mean * mean) / max(1, n - 1))
@@ -157,7 +174,7 @@ def remember(repeat: int, rng: np.random.Generator) -> Outcome:
 
 
 def _memory(rule: Rule) -> timedelta:
-    if rule.compare:
+    if rule.compare and rule.compare.offset:
         return rule.compare.offset + rule.window
     if rule.trend:
         return rule.trend.step * rule.trend.steps
@@ -165,14 +182,14 @@ def _memory(rule: Rule) -> timedelta:
 
 
 def _pages(case: Case, rule: Rule, warm: int, rounds: int, rng: np.random.Generator) -> int:
-    rate = rule.metric == "refusal_rate"
     per_round = case.per_minute * case.every_s / 60
 
     def stream(level: Callable[[int], float]) -> Stream:
-        return Stream(per_round, level, warm + rounds, rate, rng)
+        levels = np.asarray([level(i) for i in range(warm + rounds)])
+        return Stream(per_round, levels * _odd(case, warm + rounds, rng), rule.metric, rng)
 
     now = stream(_line(case, rule, warm))
-    before = stream(lambda i: case.before or case.level) if rule.compare else None
+    before = [stream(lambda i: case.before or case.level) for _ in range(rule.weeks or bool(rule.compare))]
     states: dict[str, AlertState] = {}
     pages = 0
     for i in range(warm, warm + rounds):
@@ -180,6 +197,13 @@ def _pages(case: Case, rule: Rule, warm: int, rounds: int, rng: np.random.Genera
         states, changes = evaluate([rule], {"R": [_reading(case, rule, now, before, i)]}, states, at)
         pages += sum(each.notice is Notice.FIRE for each in changes)
     return pages
+
+
+def _odd(case: Case, rounds: int, rng: np.random.Generator) -> Sums:
+    """How many times its usual level a week is at in each round."""
+    length = int(case.lasting.total_seconds() / case.every_s)
+    found: Sums = np.exp(case.spread * rng.normal(size=rounds // length + 1)).repeat(length)[:rounds]
+    return found
 
 
 def _line(case: Case, rule: Rule, warm: int) -> Callable[[int], float]:
@@ -190,7 +214,7 @@ def _line(case: Case, rule: Rule, warm: int) -> Callable[[int], float]:
     return lambda i: case.level * share ** (i * case.every_s)
 
 
-def _reading(case: Case, rule: Rule, now: Stream, before: Stream | None, last: int) -> Reading:
+def _reading(case: Case, rule: Rule, now: Stream, before: Sequence[Stream], last: int) -> Reading:
     def rounds(length: timedelta) -> int:
         return max(1, int(length.total_seconds() / case.every_s))
 
@@ -203,8 +227,10 @@ def _reading(case: Case, rule: Rule, now: Stream, before: Stream | None, last: i
         seen = tuple(now.seen(last - back * step, step) for back in range(rule.trend.steps - 1, -1, -1))
         return Reading({}, seen[-1], parts=seen)
     length = rounds(rule.window)
-    earlier = before.seen(last, length) if before else None
-    return Reading({}, now.seen(last, length), earlier)
+    earlier = tuple(each.seen(last, length) for each in before)
+    if rule.weeks:
+        return Reading({}, now.seen(last, length), parts=earlier)
+    return Reading({}, now.seen(last, length), *earlier)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

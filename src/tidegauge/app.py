@@ -14,6 +14,7 @@ from tidegauge import instruments
 from tidegauge.clock import Clock, SystemClock
 from tidegauge.config import Detectors, Settings
 from tidegauge.errors import ConfigError, TidegaugeError
+from tidegauge.incidents import Incidents
 from tidegauge.model import Transport, Window
 from tidegauge.store import Store
 
@@ -274,7 +275,8 @@ class Service:
         from tidegauge.alerting.expected import announce, expectations
         from tidegauge.alerting.runner import AlertLoop
 
-        loop = AlertLoop(self._database, self.settings.alerting, clock=self.clock)
+        known = Incidents(self.settings.detectors.incidents, self.settings.detectors.incident_files)
+        loop = AlertLoop(self._database, self.settings.alerting, clock=self.clock, incidents=known)
         announce(expectations(loop.rules, self.settings.detectors, self.settings.alerting.interval_s))
         self._closers.append(loop.close)
         return loop.run

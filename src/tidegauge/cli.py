@@ -425,6 +425,7 @@ def rules_backtest(
     from tidegauge.alerting.incidents import read_incidents
     from tidegauge.alerting.replay import rounds
     from tidegauge.alerting.rules import check_rules
+    from tidegauge.incidents import Incidents
     from tidegauge.model import Window
     from tidegauge.store import Store
 
@@ -434,7 +435,8 @@ def rules_backtest(
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     span = Window(end - timedelta(days=days), end)
     store = Store(settings.dsn, settings.clickhouse.database)
-    past = list(rounds(store, checked, span, timedelta(minutes=step)))
+    left_out = (*known, *Incidents(settings.detectors.incidents, settings.detectors.incident_files).all())
+    past = list(rounds(store, checked, span, timedelta(minutes=step), left_out))
     every_s = settings.alerting.interval_s
     priors = expectations(checked, settings.detectors, every_s)
     found = backtest(checked, past, span, known, per_week, priors, every_s)

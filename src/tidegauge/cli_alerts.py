@@ -86,6 +86,7 @@ def alerts_why(
     from tidegauge.alerting.rules import check_rules
     from tidegauge.alerting.seen import seen
     from tidegauge.alerts import span
+    from tidegauge.incidents import Incidents
     from tidegauge.silences import parse_matchers
 
     settings = load(config)
@@ -95,7 +96,10 @@ def alerts_why(
     known = [each for each in check_rules(settings.alerting.rules) if each.alert == rule]
     if not known and not log:
         raise TidegaugeError(f"there is no rule {rule!r}, and nothing was decided about one of this name")
-    looks = seen(reached.store, known[0], stretch, labels)[:20] if known and isinstance(reached, InDatabase) else []
+    looks = []
+    if known and isinstance(reached, InDatabase):
+        left_out = Incidents(settings.detectors.incidents, settings.detectors.incident_files).all()
+        looks = seen(reached.store, known[0], stretch, labels, left_out)[:20]
     saw = [
         f"seen {each.rounds} times for {_text(each.labels)}, the condition held in {each.held}; "
         f"closest at {each.closest[0]:%Y-%m-%d %H:%M}: {each.closest[1]}"

@@ -36,10 +36,13 @@ class Incidents:
 
     def of(self, model: str) -> tuple[Incident, ...]:
         """Those that touched ``model``."""
+        return tuple(each for each in self.all() if each.touches(model))
+
+    def all(self) -> tuple[Incident, ...]:
+        """Every one that is known."""
         for path in self._files:
             self._refresh(path)
-        known = [*self._listed, *(each for _, found in self._files.values() for each in found)]
-        return tuple(each for each in known if each.touches(model))
+        return (*self._listed, *(each for _, found in self._files.values() for each in found))
 
     def _refresh(self, path: Path) -> None:
         before, found = self._files[path]

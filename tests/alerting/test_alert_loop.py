@@ -316,7 +316,7 @@ def test_silence_is_absence_where_the_week_before_was_not_silent(store: Store, s
         "by day": State.FIRING,
         "by night": State.INSUFFICIENT,
     }
-    assert found["by day"].reason == "no records in the last 1h, against 3 7d before"
+    assert found["by day"].reason == "no records in the last 1h, against 3 a week before"
 
 
 def test_a_rule_for_too_much_sees_the_minute_that_runs_and_one_for_too_little_does_not(

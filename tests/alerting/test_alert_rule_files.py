@@ -88,7 +88,7 @@ def test_a_name_that_two_files_use_is_refused_with_both_places(tmp_path: Path) -
         ("above: 0.05", "compare: {offset: 7d}", "above_ratio or below_ratio"),
         ("above: 0.05", "absent_for: 8d", "shorter than seen_within"),
         ("above: 0.05", "above: 0.05\n        season: 7d", "season goes with absent_for"),
-        ("above: 0.05", "absent_for: 2h\n        season: 1h", "season goes with absent_for"),
+        ("above: 0.05", "absent_for: 2h\n        season: 1h", "whole weeks"),
         ("window: 30m", "window: 30s", "1m or more"),
         ("window: 30m", "window: 1:30", "duration with units"),
         ("window: 30m", "window: 999999d", "ten years"),

@@ -74,12 +74,18 @@ def observation(labels: dict[str, str], token: str) -> Observation:
     return Observation(labels, float(value), int(samples_text))
 
 
-def reading(labels: dict[str, str], token: str) -> Reading:
-    if "," in token:
-        parts = tuple(None if each == "-" else observation(labels, each) for each in token.split(","))
-        return Reading(labels, next((each for each in parts if each), None), parts=parts)
+def several(labels: dict[str, str], text: str) -> tuple[Observation | None, ...]:
+    return tuple(None if each == "-" else observation(labels, each) for each in text.split(",")) if text else ()
+
+
+def reading(labels: dict[str, str], token: str, weeks: int) -> Reading:
     now, bar, before = token.partition("|")
+    if "," in now:
+        parts = several(labels, now)
+        return Reading(labels, next((each for each in parts if each), None), parts=parts)
     seen = None if now == "absent" else observation(labels, now)
+    if weeks:
+        return Reading(labels, seen, parts=several(labels, before))
     return Reading(labels, seen, observation(labels, before) if bar else None)
 
 
@@ -93,7 +99,10 @@ def play(case: Case) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     told: dict[str, list[str]] = {}
     for i, now in enumerate(moments):
         tokens = {labels: tokens[i] for labels, tokens in case.series.items()}
-        found = [reading(labels_of(labels), token) for labels, token in tokens.items() if token not in ("-", "!")]
+        weeks = case.rule.weeks
+        found = [
+            reading(labels_of(labels), token, weeks) for labels, token in tokens.items() if token not in ("-", "!")
+        ]
         answer = QueryFailed("boom") if "!" in tokens.values() else found
         states, transitions = evaluate([case.rule], {"R": answer}, states, now)
         for labels, column in seen.items():

@@ -23,6 +23,8 @@ groups:
          slo: {objective: 0.99, burns: [{budget: 0.02, long: 1h}]}}
       - {alert: Falls, metric: quality_score, by: [name], severity: triage, owner: o, runbook: r, action: a,
          trend: {step: 10m, steps: 4, below_ratio: 0.9}}
+      - {alert: Unusual, metric: llm_requests, compare: {season: 3w, below_ratio: 0.8}, min_samples: 1,
+         severity: triage, owner: o, runbook: r, action: a}
       - {alert: Silent, metric: llm_requests, by: [service], absent_for: 5m,
          severity: triage, owner: o, runbook: r, action: a}
 """
@@ -80,6 +82,13 @@ def test_burn_rates_and_trends_see_several_windows(
     tmp_path: Path, expect: str, values: str, metric: str, labels: str
 ) -> None:
     assert run_rule_tests(write(tmp_path, one(expect, values, metric, labels))) == (1, [])
+
+
+def test_a_season_is_the_same_series_a_week_two_and_three_before(tmp_path: Path) -> None:
+    expect = "{at: 14d, alert: Unusual, state: insufficient}, {at: 21d, alert: Unusual, state: firing}"
+    weekly = one(expect, "1000@1000 5@5x6 1010@1010 5@5x6 990@990 5@5x6 500@500", "llm_requests", "{}")
+
+    assert run_rule_tests(write(tmp_path, weekly.replace("every: 5m", "every: 1d"))) == (2, [])
 
 
 def test_an_expectation_that_is_not_met_says_what_was_found(tmp_path: Path) -> None:
