@@ -228,9 +228,9 @@ def _reading(case: Case, rule: Rule, now: Stream, before: Sequence[Stream], last
         return Reading({}, seen[-1], parts=seen)
     length = rounds(rule.window)
     earlier = tuple(each.seen(last, length) for each in before)
-    if rule.weeks:
-        return Reading({}, now.seen(last, length), parts=earlier)
-    return Reading({}, now.seen(last, length), *earlier)
+    if rule.compare and rule.compare.offset:
+        return Reading({}, now.seen(last, length), earlier[0])
+    return Reading({}, now.seen(last, length), parts=earlier)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

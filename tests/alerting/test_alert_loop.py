@@ -355,6 +355,30 @@ def test_every_starter_rule_runs_on_an_empty_database_and_wakes_nobody(store: St
     assert [each for each in found if "failed" in each.reason] == []
 
 
+@pytest.mark.parametrize(
+    ("silent", "told"),
+    [
+        (("a", "b"), [("No LLM calls", {"service": "shop"})]),
+        (("a",), [("A model gets no LLM calls", {"service": "shop", "model": "a"})]),
+        ((), []),
+    ],
+)
+def test_the_starter_rules_tell_once_of_llm_calls_that_stop(
+    store: Store, start: Start, silent: tuple[str, ...], told: list[tuple[str, dict[str, str]]]
+) -> None:
+    moments = [NOW - timedelta(days=7, minutes=50 - i) for i in range(25)] + [NOW - timedelta(hours=2)]
+    rows = [
+        {"timestamp": at, "trace_id": f"{model}{at}", "service": "shop", "kind": "llm", "model": model}
+        for model in ("a", "b")
+        for at in [*moments, *([] if model in silent else [NOW - 2 * MINUTE])]
+    ]
+    insert_calls(store, rows)
+
+    found = start(None, *check_rules([])).run(NOW)
+
+    assert [(each.rule, each.labels) for each in found if each.notice] == told
+
+
 def test_injected_text_reaches_a_message_only_as_text_and_a_label_intact(
     store: Store, start: Start, receiver: Any
 ) -> None:

@@ -18,7 +18,7 @@ SINCE = data.day_end(FAULTY - timedelta(days=1))
 RULES = (
     "No predictions",
     "No predictions for three days",
-    "Far fewer predictions than last week",
+    "Far fewer predictions than usual",
     "Labels are missing",
 )
 FAULTS = ("drop:1", "keys")

@@ -44,7 +44,7 @@ ASSISTANT_START, HOURS, PER_HOUR = datetime(2026, 1, 5, tzinfo=UTC), 48, 60
 HEAD = ("fault", "right rule", "told by it", "after", "alerts of it", "other alerts", "pages", "messages")
 FLIGHTS: Mapping[str, tuple[str, ...]] = {
     "drop:1": ("No predictions",),
-    "drop:0.5": ("Far fewer predictions than last week",),
+    "drop:0.5": ("Far fewer predictions than usual",),
     "volume:LGA": ("Drift found: volume", "Drift found: origin"),
     "duplicates:0.5": ("Drift found: volume",),
     "missing:pressure": ("Drift found: pressure",),
