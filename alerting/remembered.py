@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from scipy.stats import chi2
 
 from tidegauge.alerting.chances import at_most
-from tidegauge.alerting.expected import Basis, Expected, at_level, independent
+from tidegauge.alerting.expected import Basis, Expected, at_level, few, independent
 from tidegauge.alerting.incidents import Incident
 from tidegauge.alerting.replay import Round
 from tidegauge.alerting.rules import Rule
@@ -44,6 +44,15 @@ class _Level:
         hits, samples = self.totals
         rate = hits / samples
         return sum((x - n * rate) ** 2 / (n * rate * (1 - rate)) for x, n in self.seen) if 0 < rate < 1 else 0.0
+
+
+def by_events(unexplained: int, weeks: float) -> str:
+    """The upper 95 % bound of pages a week as people read it; empty for less than a week.
+
+    >>> by_events(0, 4.0), by_events(2, 4.0), by_events(0, 0.5)
+    ('0.75', '1.6', '')
+    """
+    return few(at_most(unexplained, weeks)) if weeks >= LEAST_WEEKS else ""
 
 
 def remembered(

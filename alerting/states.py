@@ -85,7 +85,7 @@ class Transition:
         notice: Whether receivers are told, and what.
         open: Whether it fires, or did and is not over; receivers know unless it is ``muted``.
         lapsed_since: While open: since when the condition has not been seen to hold.
-        value, low, high, threshold, samples: The numbers that caused it.
+        value, low, high, threshold, samples, unit: The numbers that caused it; none where no measurement did.
         note: More for people, such as the largest findings.
         muted: While open: why receivers have not been told; empty when they have.
         receivers: Names of those who are told.
@@ -106,14 +106,14 @@ class Transition:
     owner: str
     runbook: str
     action: str
-    value: float | None
-    low: float | None
-    high: float | None
-    threshold: float | None
-    samples: int
-    unit: str
     reason: str
     summary: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None = None
+    samples: int = 0
+    unit: str = ""
     note: str = ""
     muted: str = ""
     receivers: tuple[str, ...] = ()

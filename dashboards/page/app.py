@@ -65,7 +65,7 @@ def create_app(
     app.state.store, app.state.settings, app.state.clock = store, settings, clock
     app.state.templates, app.state.counters = environment(), counters
     app.state.diagnose, app.state.propose, app.state.inbound = diagnose, propose, taking or {}
-    app.state.watched = watched or dict
+    app.state.watched = watched or (lambda past: {})
     app.state.templates.globals["chart_styles"] = ["plotly.js-style-global", *chart_styles()]
     return app
 

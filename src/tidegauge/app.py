@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from tidegauge import instruments
@@ -19,6 +19,9 @@ from tidegauge.model import Transport, Window
 from tidegauge.store import Store
 
 if TYPE_CHECKING:
+    from tidegauge.alerting.expected import Expected
+    from tidegauge.alerting.rules import Rule
+    from tidegauge.dashboards.page.rules import Past
     from tidegauge.detectors.embedding import Embedder
     from tidegauge.judges.golden import Proposing
     from tidegauge.judges.golden.alike import Matrix
@@ -176,9 +179,7 @@ class Service:
 
         page = self.settings.page
         taking = inbound(self._database, self.settings.alerting, self.clock)
-        app = create_app(
-            self._database, self.settings, self.clock, self._diagnose, taking, self.propose, cache(self._watched)
-        )
+        app = create_app(self._database, self.settings, self.clock, self._diagnose, taking, self.propose, self._watched)
         server = WebServer(app, page.host, page.port, "tidegauge-page")
         self.page_url = server.url
         self._closers.append(server.close)
@@ -194,18 +195,18 @@ class Service:
         with self._diagnosing:
             return as_json(diagnose(self._database, asked))
 
-    def _watched(self) -> dict[str, Any]:
+    def _watched(self, past: Mapping[str, Past]) -> dict[str, Any]:
         """The rules and the false pages to be expected of them, for a page that may run without the loop."""
-        from tidegauge.alerting.expected import expectations, together
-        from tidegauge.alerting.rules import check_rules
+        from tidegauge.alerting.expected import together
+        from tidegauge.alerting.remembered import by_events
 
-        alerting = self.settings.alerting
         try:
-            rules = check_rules(alerting.rules) if alerting.enabled else []
+            found = self._expected if self.settings.alerting.enabled else []
         except ConfigError as error:  # the loop, which may run elsewhere, is what they must be right for
             return {"rules": [], "together": [f"The rule files cannot be read where the page runs. {error}"]}
-        found = expectations(rules, self.settings.detectors, alerting.interval_s)
-        return {"rules": [each.as_json() for each in found], "together": together(found)}
+        done = {name: by_events(each.unexplained, each.weeks) for name, each in past.items()}
+        rows = [each.as_json() | {"seen": done.get(each.rule, "")} for each in found]
+        return {"rules": rows, "together": together(found)}
 
     def propose(self, window: Window, seed: int) -> dict[str, Any]:
         """Failures of ``window`` for the golden set, now and not when the week is over; one at a time."""
@@ -272,14 +273,29 @@ class Service:
         return GoldenLoop(self._database, self.settings.golden, proposing(self._database, self.settings)).run
 
     def _alerting(self) -> Round:
-        from tidegauge.alerting.expected import announce, expectations
+        from tidegauge.alerting.expected import announce
         from tidegauge.alerting.runner import AlertLoop
 
+        settings = self.settings.alerting
         known = Incidents(self.settings.detectors.incidents, self.settings.detectors.incident_files)
-        loop = AlertLoop(self._database, self.settings.alerting, clock=self.clock, incidents=known)
-        announce(expectations(loop.rules, self.settings.detectors, self.settings.alerting.interval_s))
+        loop = AlertLoop(self._database, settings, rules=self._rules, clock=self.clock, incidents=known)
+        announce(self._expected)
         self._closers.append(loop.close)
         return loop.run
+
+    @cached_property
+    def _rules(self) -> list[Rule]:
+        """The rules of this configuration. Raises ConfigError, which lists every problem of their files."""
+        from tidegauge.alerting.rules import check_rules
+
+        return check_rules(self.settings.alerting.rules)
+
+    @cached_property
+    def _expected(self) -> list[Expected]:
+        """The false pages to be expected of each rule without history."""
+        from tidegauge.alerting.expected import expectations
+
+        return expectations(self._rules, self.settings.detectors, self.settings.alerting.interval_s)
 
     @property
     def _database(self) -> Store:

@@ -6,7 +6,7 @@ import importlib
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tidegauge.alerting.backtest import backtest
 from tidegauge.alerting.chances import Pace, of_rate, of_ratio, pages, trend_window
 from tidegauge.alerting.expected import Basis, Expected, announce, at_level, expectations, expected, few, together
 from tidegauge.alerting.incidents import Incident
-from tidegauge.alerting.remembered import remembered
+from tidegauge.alerting.remembered import by_events, remembered
 from tidegauge.alerting.replay import Round
 from tidegauge.alerting.rules import Rule, Severity, check_rules
 from tidegauge.alerting.states import Reading
@@ -30,8 +30,10 @@ from tidegauge.cli import app
 from tidegauge.clock import ReplayClock
 from tidegauge.config import Detectors, Settings, Watch
 from tidegauge.dashboards.page import create_app
+from tidegauge.dashboards.page.rules import Past
 from tidegauge.metrics import Observation, wilson
 from tidegauge.model import Window
+from tidegauge.responses import Action, Response, write
 from tidegauge.store import Store
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -243,17 +245,28 @@ def test_loading_rules_says_it_in_the_log(caplog: pytest.LogCaptureFixture) -> N
 
 def test_the_page_and_the_api_show_what_is_expected_beside_how_often_it_fired(store: Store) -> None:
     expected = said(above=0.05, window="1h", by=["service"])
-    watched = {"rules": [expected.as_json()], "together": together([expected])}
-    event = {"rule": "R", "fingerprint": "f" * 32, "timestamp": START - HOUR, "notice": "fire", "state": "firing"}
-    store.insert("alert_events", [event])
+    event = {"rule": "R", "fingerprint": "f" * 32, "labels": {}, "state": "firing", "notice": "fire"}
+    hours = (("fire", 3), ("fire", 2), ("fire", 1), ("", 14 * 24), ("fire", 40 * 24), ("", 50 * 24), ("", 60 * 24))
+    store.insert("alert_events", [event | {"timestamp": START - ago * HOUR, "notice": notice} for notice, ago in hours])
+    answers = [Action.FALSE, Action.TRUE, Action.TRUE, Action.FALSE]
+    for minutes, (ago, action) in enumerate(zip((3, 3, 2, 2), answers, strict=True)):
+        at = START + timedelta(minutes=minutes)
+        write(store, Response(at, "R", "f" * 32, {}, START - ago * HOUR, action, "ann"))
+
+    def watched(past: Mapping[str, Past]) -> dict[str, Any]:
+        bound = by_events(past["R"].unexplained, past["R"].weeks)
+        return {"rules": [expected.as_json() | {"seen": bound}], "together": together([expected])}
+
     clock = ReplayClock(START, frozen=True)
-    browser = TestClient(create_app(store, Settings(), clock, watched=lambda: watched))
+    browser = TestClient(create_app(store, Settings(), clock, watched=watched))
 
     answer = browser.get("/api/rules").json()
     (found,) = answer["rules"]
     shown = browser.get("/alerts").text
 
-    assert (found["rule"], found["fired"], found["series"], answer["days"]) == ("R", 1, 1, 28)
+    assert (found["rule"], found["fired"], found["series"], answer["days"]) == ("R", 3, 1, 28)
+    assert (found["unexplained"], found["weeks"], found["seen"]) == (2, 4.0, "1.6")
+    assert '<td class="num">1.6</td>' in shown
     assert found["per_week"] == expected.per_week
     assert "False a week, at most" in shown and few(expected.per_week or 0) in shown and "each service" in shown
     assert answer["together"] == together([expected]) and answer["together"][0] in shown
@@ -267,9 +280,11 @@ def test_a_page_without_the_loop_shows_the_rules_or_that_they_cannot_be_read(tmp
     lost = Service.__new__(Service)
     lost.settings = missing
 
-    assert len(known._watched()["rules"]) == len(check_rules([]))
-    assert lost._watched()["rules"] == []
-    assert lost._watched()["together"][0].startswith("The rule files cannot be read where the page runs.")
+    rows = known._watched({"No predictions": Past(1, 1, 1, 2.0), "Sink stalled": Past(weeks=0.5)})["rules"]
+    assert len(rows) == len(check_rules([]))
+    assert {each["rule"]: each["seen"] for each in rows if each["seen"]} == {"No predictions": "2.4"}
+    assert lost._watched({})["rules"] == []
+    assert lost._watched({})["together"][0].startswith("The rule files cannot be read where the page runs.")
 
 
 def test_numbers_are_rounded_up() -> None:
