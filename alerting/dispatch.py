@@ -105,8 +105,8 @@ class Dispatcher:
 
     def _wait(self, key: tuple[str, str], first: Entry, now: datetime) -> tuple[str, str]:
         leaf = first.leaf
-        if until := leaf.quiet_until(now):
-            return "quiet_hours", f"quiet hours {', '.join(leaf.quiet_names)} until {until:%Y-%m-%d %H:%M} UTC"
+        if quiet := leaf.quiet_words(now):
+            return "quiet_hours", quiet
         due = self._next.get(key, first.alert.at + leaf.group_wait)
         if now >= due:
             return "", ""

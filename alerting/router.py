@@ -59,16 +59,24 @@ class Router:
 
     def leaves(self, alert: Transition) -> list[Leaf]:
         """How ``alert`` is told; several where routes go on."""
-        rule = self._rules.get(alert.rule)
         if alert.notice is Notice.DIGEST:
             return [Leaf(self._digest)]
         if alert.notice in (Notice.PROPOSE, Notice.HOOK, Notice.CALL):
             return [Leaf(alert.receivers)]
+        return self._leaves(self.matched(alert))
+
+    def nearest(self, labels: Mapping[str, str], receiver: str) -> Leaf:
+        """By which route ``receiver`` hears of an alert whose routed ``labels`` these are; the first one if by none."""
+        leaves = self._leaves(labels)
+        return next((each for each in leaves if receiver in each.receivers), leaves[0])
+
+    def _leaves(self, labels: Mapping[str, str]) -> list[Leaf]:
+        rule = self._rules.get(labels["alert"])
         if rule and rule.receivers is not None:
             return [Leaf(rule.receivers)]
         if self._tree:
-            return self._tree.leaves(self.matched(alert))
-        severity = Severity(alert.severity) if alert.severity in set(Severity) else Severity.PAGE
+            return self._tree.leaves(labels)
+        severity = Severity(labels["severity"]) if labels["severity"] in set(Severity) else Severity.PAGE
         return [Leaf(tuple(name for name, kind in self._kinds.items() if kind in _KINDS[severity]))]
 
     def receivers(self, alert: Transition) -> tuple[str, ...]:

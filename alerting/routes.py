@@ -115,6 +115,11 @@ class Leaf:
         """When the quiet that ``moment`` lies in ends; None where it is not quiet."""
         return quiet_until(self.quiet, moment)
 
+    def quiet_words(self, moment: datetime) -> str:
+        """The quiet that ``moment`` lies in, by its names and end; empty where it is not quiet."""
+        until = self.quiet_until(moment)
+        return f"quiet hours {', '.join(self.quiet_names)} until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+
 
 class Tree:
     """Finds the leaves of an alert."""

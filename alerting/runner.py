@@ -87,7 +87,7 @@ class AlertLoop:
         patience, rng = patience or Patience(settings.give_up_after_s), rng or np.random.default_rng()
         ledger = Ledger(store, self._clock)
         able = [each.name for each in built if each.kind not in ("pagerduty", "alertmanager")]
-        self._hooks = Hooks(store, settings.hooks, self._router.matched, able)
+        self._hooks = Hooks(store, settings.hooks, self._router, able)
         built = [*built, *callers(settings, store)]
         self._delivery = Delivery(store, built, ledger, self._router, patience, rng, self._lease.valid, enrich)
         self._states: dict[str, AlertState] | None = None

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tidegauge import hooks
+from tidegauge import decisions, hooks
 from tidegauge.alerting.caps import is_summary
 from tidegauge.alerting.hooks.caller import receiver_name
 from tidegauge.alerting.notifiers.webhook import alert_json
+from tidegauge.alerting.router import Router
 from tidegauge.alerting.states import AlertState, Notice, State, Transition
 from tidegauge.alerting.text import labels_text, moment, plain
 from tidegauge.config import Hook
@@ -26,9 +27,9 @@ from tidegauge.hooks import Proposal
 from tidegauge.store import Store
 
 BACK = timedelta(days=7)
-TOLD = """SELECT fingerprint, notice, timestamp FROM alert_events
+TOLD = """SELECT fingerprint, notice, timestamp, receivers FROM alert_events
 WHERE fingerprint IN {ids:Array(String)} AND notice IN ('propose', 'hook', 'call')"""
-NOBODY = "approval: none"
+NOBODY, _ITSELF = "approval: none", "tidegauge"
 _ASKED = {"retrain": "Retrain", "rollback": "Roll back", "custom": "Call"}
 
 
@@ -37,7 +38,7 @@ class Hooks:
 
     Args:
         hooks: As configured.
-        matched: An alert's labels as routes and silences match them.
+        router: How receivers are told of the alerts behind proposals.
         receivers: Of all receivers, the names of those that a proposal can go to.
     """
 
@@ -45,10 +46,11 @@ class Hooks:
         self,
         store: Store,
         configured: Sequence[Hook],
-        matched: Callable[[Transition], Mapping[str, str]],
+        router: Router,
         receivers: Sequence[str],
     ) -> None:
-        self._store, self._matched = store, matched
+        self._store, self._router = store, router
+        self._noted: set[tuple[str, Notice, str]] = set()
         self._hooks = {each.name: each for each in configured}
         self._receivers = frozenset(receivers)
         lengths = [max(each.minimum_interval_s, each.expires_s) for each in configured]
@@ -64,7 +66,7 @@ class Hooks:
             for state in states.values():
                 if made := self._proposed(hook, state, known, now):
                     known[made.proposal] = made
-        return self._news([self._without_waiting(each, now) for each in known.values()], now - BACK)
+        return self._news([self._without_waiting(each, now) for each in known.values()], now)
 
     def _proposed(self, hook: Hook, state: AlertState, known: Mapping[str, Proposal], now: datetime) -> Proposal | None:
         """The proposal that an open alert now makes to a hook, stored; None for none."""
@@ -92,13 +94,15 @@ class Hooks:
         return made
 
     def _fits(self, hook: Hook, alert: Transition) -> bool:
-        labels = self._matched(alert)
+        labels = self._router.matched(alert)
         return all(fnmatchcase(labels.get(name, ""), value) for name, value in hook.match.items())
 
     def _proposal(self, hook: Hook, state: AlertState, key: str, now: datetime) -> Proposal:
         assert state.last and state.fired_at
-        alert, labels = state.last, self._matched(state.last)
+        alert, labels = state.last, self._router.matched(state.last)
         tell = hook.tell or tuple(each for each in state.receivers if each in self._receivers)
+        leaves = [self._router.nearest(labels, each) for each in tell]
+        asked = min((each.quiet_until(now) or now for each in leaves), default=now)
         return Proposal(
             key,
             hooks.State.PROPOSED,
@@ -110,9 +114,9 @@ class Hooks:
             hooks.scope(hook, labels),
             state.fired_at,
             now,
-            now + timedelta(seconds=hook.expires_s),
+            asked + timedelta(seconds=hook.expires_s),
             tell,
-            "tidegauge",
+            _ITSELF,
             plain(alert.summary, 800),
             json.dumps(alert_json(alert)),
         )
@@ -122,7 +126,7 @@ class Hooks:
         if made.state is not hooks.State.PROPOSED:
             return made
         if now >= made.expires_at:
-            return self._decided(made, hooks.State.EXPIRED, "tidegauge", "nobody decided", now)
+            return self._decided(made, hooks.State.EXPIRED, _ITSELF, "nobody decided", now)
         hook = self._hooks.get(made.hook)
         if made.fingerprint and hook and hook.approval == "none":
             return self._decided(made, hooks.State.APPROVED, NOBODY, "", now)
@@ -135,15 +139,41 @@ class Hooks:
         except InvalidRecord:
             return hooks.one(self._store, known.proposal)
 
-    def _news(self, proposals: Sequence[Proposal], since: datetime) -> list[Transition]:
-        """What was not told yet; of older steps that cannot be known, because rows of alerts expire."""
+    def _news(self, proposals: Sequence[Proposal], now: datetime) -> list[Transition]:
+        """What was not told yet and need not wait; of older steps that cannot be known, because alerts' rows expire."""
         made = [each for each in proposals if each.state is not hooks.State.SUPPRESSED]
-        wanted = [step for each in made for step in self._steps(each) if step.at >= since]
+        wanted = [(each, step) for each in made for step in self._steps(each) if step.at >= now - BACK]
         if not wanted:
             return []
-        rows = self._store.rows(TOLD, {"ids": sorted({each.fingerprint for each in wanted})})
-        told = {(row["fingerprint"], row["notice"], row["timestamp"]) for row in rows}
-        return [each for each in wanted if (each.fingerprint, each.notice.value, each.at) not in told]
+        told: dict[tuple[str, str, datetime], set[str]] = {}
+        for row in self._store.rows(TOLD, {"ids": sorted({step.fingerprint for _, step in wanted})}):
+            told.setdefault((row["fingerprint"], row["notice"], row["timestamp"]), set()).update(row["receivers"])
+        found = []
+        for each, step in wanted:
+            known = told.get((step.fingerprint, step.notice.value, step.at))
+            left = [name for name in step.receivers if name not in (known or ())]
+            ready = self._awake(each, step, left, now)
+            if ready or (known is None and not left):
+                found.append(replace(step, receivers=ready))
+        return found
+
+    def _awake(self, made: Proposal, step: Transition, receivers: Sequence[str], now: datetime) -> tuple[str, ...]:
+        """Those of ``receivers`` who are told now; for whom it is quiet is written down, once.
+
+        Nobody is asked what is decided. What comes of a person's decision is awaited, and a call disturbs nobody.
+        """
+        if step.notice is Notice.PROPOSE and made.decided_at:
+            return ()
+        if step.notice is Notice.CALL or (made.decided_at and made.decided_by not in (NOBODY, _ITSELF)):
+            return tuple(receivers)
+        alert = json.loads(made.alert)
+        labels = self._router.labels(made.rule, alert.get("severity", ""), alert.get("owner", ""), made.labels)
+        words = {name: self._router.nearest(labels, name).quiet_words(now) for name in receivers}
+        new = [name for name, why in words.items() if why and (made.proposal, step.notice, name) not in self._noted]
+        self._noted |= {(made.proposal, step.notice, name) for name in new}
+        if new:
+            decisions.write(self._store, [_waits(made, step, name, words[name], now) for name in new])
+        return tuple(name for name, why in words.items() if not why)
 
     def _steps(self, made: Proposal) -> Iterator[Transition]:
         """Every notice that a proposal has brought so far, oldest first."""
@@ -161,6 +191,19 @@ class Hooks:
 
     def _tell(self, made: Proposal) -> tuple[str, ...]:
         return tuple(each for each in made.tell if each in self._receivers)
+
+
+def _waits(made: Proposal, step: Transition, receiver: str, why: str, now: datetime) -> dict[str, object]:
+    return {
+        "timestamp": now,
+        "rule": made.rule,
+        "fingerprint": made.fingerprint,
+        "labels": dict(made.labels),
+        "event_at": step.at,
+        "receiver": receiver,
+        "reason": "quiet_hours",
+        "detail": f"{why}; proposal {made.proposal[:12]} to {made.hook}",
+    }
 
 
 def _in_the_way(made: Proposal, hook: Hook, known: Any, now: datetime) -> Proposal | None:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,12 @@ def hook(url: str, **changes: Any) -> dict[str, Any]:
 def start(store: Store, rng: np.random.Generator) -> Iterator[Start]:
     loops: list[AlertLoop] = []
 
-    def build(*configured: dict[str, Any], receivers: Any = ()) -> AlertLoop:
+    def build(
+        *configured: dict[str, Any], receivers: Any = (), routes: Path | None = None, rules: Any = None
+    ) -> AlertLoop:
         values = {"hooks": configured, "receivers": receivers, "allow_internal_addresses": True, "timeout_s": 5}
-        rules = [Rule.model_validate(RULE)]
+        values |= {"routes": routes} if routes else {}
+        rules = rules or [Rule.model_validate(RULE)]
         clock = ReplayClock(NOW, frozen=True)
         settings = Alerting.model_validate(values)
         loops.append(AlertLoop(store, settings, rules=rules, rng=rng, clock=clock, patience=QUICK))
@@ -221,6 +225,106 @@ def test_those_who_are_told_hear_of_the_proposal_the_decision_and_the_outcome(
     assert "actions" not in {each["type"] for each in asked["blocks"]}
     notices = [each["notice"] for got in other_receiver.got for each in got.json["alerts"]]
     assert notices == ["fire", "propose", "hook", "hook"]
+
+
+QUIET = """
+route:
+  receiver: w
+  routes:
+    - match: {priority: p3}
+      receiver: w
+      quiet: [noon]
+quiet_hours:
+  noon: {from: "11:00", to: "14:00"}
+"""
+P3 = [Rule.model_validate(RULE | {"labels": {"priority": "p3"}})]
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Path:
+    path = tmp_path / "routes.yaml"
+    path.write_text(QUIET)
+    return path
+
+
+def told(receiver: Any) -> list[str]:
+    return [each["notice"] for got in receiver.got for each in got.json["alerts"]]
+
+
+def test_a_proposal_waits_in_the_quiet_hours_of_its_alert_and_expires_only_after_them(
+    store: Store, start: Start, receiver: Any, other_receiver: Any, quiet: Path
+) -> None:
+    heard = [{"kind": "webhook", "name": "w", "url": other_receiver.url}]
+    refuse(store, NOW)
+    for minutes in (0, 30, 119):  # each time by another process
+        loop = start(hook(receiver.url), receivers=heard, routes=quiet, rules=P3)
+        look(loop, NOW + minutes * MINUTE)
+        loop.close()
+    (proposed,) = hooks.read(store, NOW)
+    before = told(other_receiver)
+    loop = start(hook(receiver.url), receivers=heard, routes=quiet, rules=P3)
+    for minutes in (121, 122, 151):
+        look(loop, NOW + minutes * MINUTE)
+
+    assert before == []
+    assert told(other_receiver).count("propose") == 1
+    assert told(other_receiver)[-1] == "hook"
+    assert proposed.expires_at == NOW + 150 * MINUTE
+    log = [each for each in why(store, "Refusals", Window(NOW, NOW + timedelta(hours=3))) if "proposal" in each.detail]
+    waits = [each for each in log if each.kind == "quiet_hours"]
+    assert {(each.words, each.receiver) for each in waits} == {("not told yet: quiet hours", "w")}
+    assert "quiet hours noon until 2026-03-01 14:00 UTC; proposal" in waits[0].detail
+
+
+def test_what_a_person_decides_in_quiet_hours_is_told_at_once_and_nobody_is_asked_any_more(
+    store: Store, start: Start, receiver: Any, other_receiver: Any, quiet: Path
+) -> None:
+    heard = [{"kind": "webhook", "name": "w", "url": other_receiver.url}]
+    refuse(store, NOW)
+    loop = start(hook(receiver.url), receivers=heard, routes=quiet, rules=P3)
+    look(loop, NOW)
+    (proposed,) = hooks.read(store, NOW)
+    hooks.decide(store, proposed.proposal, State.APPROVED, "ann", "", NOW + MINUTE)
+    for minutes in (2, 3):
+        look(loop, NOW + minutes * MINUTE)
+    in_quiet = told(other_receiver)
+    look(loop, NOW + 125 * MINUTE)
+
+    assert in_quiet == ["hook", "hook"]
+    assert "propose" not in told(other_receiver)
+    assert len(receiver.got) == 1
+
+
+def test_without_approval_it_is_called_in_quiet_hours_and_its_outcome_told_after_them(
+    store: Store, start: Start, receiver: Any, other_receiver: Any, quiet: Path
+) -> None:
+    heard = [{"kind": "webhook", "name": "w", "url": other_receiver.url}]
+    refuse(store, NOW)
+    loop = start(hook(receiver.url, approval="none"), receivers=heard, routes=quiet, rules=P3)
+    for minutes in (0, 1, 2):
+        look(loop, NOW + minutes * MINUTE)
+    called, in_quiet = len(receiver.got), told(other_receiver)
+    look(loop, NOW + 125 * MINUTE)
+
+    assert (called, in_quiet) == (1, [])
+    assert told(other_receiver) == ["fire", "hook"]  # the clock of the ledger stands: approval and outcome are one
+
+
+def test_one_who_is_not_in_quiet_hours_is_asked_at_once_and_the_other_one_after_them(
+    store: Store, start: Start, receiver: Any, other_receiver: Any, quiet: Path
+) -> None:
+    quiet.write_text(QUIET.replace("quiet: [noon]", "quiet: [noon]\n      continue: true\n    - receiver: day"))
+    urls = {"w": other_receiver.url, "day": f"{other_receiver.url}/day"}
+    heard = [{"kind": "webhook", "name": name, "url": url} for name, url in urls.items()]
+    refuse(store, NOW)
+    loop = start(hook(receiver.url, expires_s=86400), receivers=heard, routes=quiet, rules=P3)
+    asked = []
+    for minutes in (0, 1, 121, 122):
+        look(loop, NOW + minutes * MINUTE)
+        got = [(each.path, event["notice"]) for each in other_receiver.got for event in each.json["alerts"]]
+        asked.append(sorted(path[-3:] for path, notice in got if notice == "propose"))
+
+    assert asked == [["day"], ["day"], ["day", "ken"], ["day", "ken"]]
 
 
 def test_wrong_hooks_are_refused_all_at_once(start: Start, receiver: Any) -> None:
