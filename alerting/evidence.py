@@ -12,10 +12,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tidegauge import diagnoses
 from tidegauge.alerting.durations import format_duration
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.states import Evidence, Notice, Transition
 from tidegauge.alerting.text import amount
+from tidegauge.diagnoses import Diagnosed
+from tidegauge.errors import StoreError
 from tidegauge.metrics import examples, label_name, observe
 from tidegauge.model import Window
 from tidegauge.store import Store
@@ -26,7 +29,8 @@ MOST_ALERTS = 3
 """Alerts of one message that get evidence. A rule costs 16 queries a message, each alert one more."""
 MOST_KEPT = 500
 BLOCKS = "▁▂▃▄▅▆▇█"
-_SHOWN = (Notice.FIRE, Notice.ESCALATE, Notice.REMIND, Notice.ACKNOWLEDGE)
+_SHOWN = (Notice.FIRE, Notice.ESCALATE, Notice.REMIND, Notice.ACKNOWLEDGE, Notice.DIAGNOSE)
+_CAUSED = (*_SHOWN, Notice.RESOLVE)
 Key = tuple[tuple[str, str], ...]
 Enrich = Callable[[Sequence[Transition]], list[Transition]]
 
@@ -46,13 +50,36 @@ class Evidencing:
         self._seen: dict[tuple[str, Window], dict[Key, float | None]] = {}
 
     def __call__(self, alerts: Sequence[Transition]) -> list[Transition]:
-        """``alerts``, the first few of those that are open with evidence."""
+        """``alerts``: of the first few that are open course and traces, of each the likely cause."""
         shown = [each for each in alerts if each.notice in _SHOWN and each.rule in self._rules][:MOST_ALERTS]
         for each in shown:
             if (each.fingerprint, each.at) not in self._found:
                 _make_room(self._found)
                 self._found[each.fingerprint, each.at] = self._evidence(self._rules[each.rule], each)
-        return [replace(each, evidence=self._found.get((each.fingerprint, each.at), Evidence())) for each in alerts]
+        causes = self._causes(alerts)
+        return [
+            replace(
+                each,
+                evidence=replace(
+                    self._found.get((each.fingerprint, each.at), Evidence()), diagnosis=causes.get(each.fingerprint)
+                ),
+            )
+            for each in alerts
+        ]
+
+    def _causes(self, alerts: Sequence[Transition]) -> dict[str, Diagnosed]:
+        """Of each alert, by fingerprint, the last likely cause that was found since it began."""
+        asked = {each.fingerprint: each for each in alerts if each.notice in _CAUSED and each.rule in self._rules}
+        try:
+            found = diagnoses.newest(self._store, asked)
+        except StoreError:  # nothing of this may hold up an alert
+            logger.exception("alerts %s: no likely cause for their message", ", ".join(asked))
+            return {}
+        return {
+            key: each
+            for key, each in found.items()
+            if each.state is diagnoses.State.LIKELY and each.asked_at >= asked[key].since
+        }
 
     def _evidence(self, rule: Rule, alert: Transition) -> Evidence:
         where = {name: alert.labels[label_name(name)] for name in rule.by if label_name(name) in alert.labels}

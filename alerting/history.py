@@ -42,7 +42,8 @@ def last_told(store: Store, alerts: Sequence[str]) -> list[tuple[Transition, dat
               INNER JOIN (SELECT fingerprint, countIf(notice = 'fire') AS fires,
                 maxIf(timestamp, notice = 'fire') AS fired FROM alert_events
                 WHERE fingerprint IN {{alerts:Array(String)}} GROUP BY fingerprint) AS f USING (fingerprint)
-              WHERE notice NOT IN ('', 'call') ORDER BY timestamp DESC, notice = 'fire' LIMIT 1 BY fingerprint"""  # noqa: S608
+              WHERE notice NOT IN ('', 'call', 'diagnose')
+              ORDER BY timestamp DESC, notice = 'fire' LIMIT 1 BY fingerprint"""  # noqa: S608
     rows = store.rows(sql, {"alerts": list(alerts)})
     return [(_transition({k: v for k, v in row.items() if k != "fired_at"}), row["fired_at"]) for row in rows]
 

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from tidegauge import diagnoses
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.clock import Clock
+from tidegauge.diagnoses import Diagnosed
 from tidegauge.store import Store
 
 
@@ -21,7 +23,10 @@ class Key(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One try to deliver ``alert``: ``outcome`` is delivered, retry or failed, ``number`` counts from 1."""
+    """One try to deliver ``alert``: ``outcome`` is delivered, retry or failed, ``number`` counts from 1.
+
+    ``diagnosis`` is what the message said of its cause.
+    """
 
     alert: Transition
     receiver: str
@@ -29,6 +34,7 @@ class Attempt(NamedTuple):
     outcome: str
     number: int
     detail: str
+    diagnosis: Diagnosed | None = None
 
 
 class Ledger:
@@ -39,8 +45,12 @@ class Ledger:
         self._clock = clock
 
     def write(self, attempts: Sequence[Attempt]) -> None:
-        """Store ``attempts``."""
+        """Store ``attempts``; first what was told of a cause, so that after a crash in between it is not told again."""
         now = self._clock.now()
+        for receiver in dict.fromkeys(each.receiver for each in attempts):
+            mine = [each for each in attempts if each.receiver == receiver and each.outcome == "delivered"]
+            if told := [each.diagnosis for each in mine if each.diagnosis]:
+                diagnoses.tell(self._store, told, receiver, now)
         self._store.insert(
             "alert_deliveries",
             [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,7 @@ from tidegauge import decisions, responses
 from tidegauge.alerting import digest, history
 from tidegauge.alerting.caps import is_summary, summaries
 from tidegauge.alerting.delivery import Delivery
+from tidegauge.alerting.diagnosing import Diagnosing
 from tidegauge.alerting.evaluate import evaluate
 from tidegauge.alerting.evidence import Evidencing
 from tidegauge.alerting.followups import HOLD_S, closed_by_hand, follow_ups
@@ -20,6 +22,7 @@ from tidegauge.alerting.heartbeat import Heartbeat, heartbeat
 from tidegauge.alerting.hooks import Hooks, callers
 from tidegauge.alerting.lease import Held, Lease
 from tidegauge.alerting.ledger import Ledger
+from tidegauge.alerting.likely import Diagnose
 from tidegauge.alerting.muting import Muting
 from tidegauge.alerting.notifiers import Surroundings, notifiers
 from tidegauge.alerting.readings import Observer
@@ -33,6 +36,7 @@ from tidegauge.clock import Clock, SystemClock
 from tidegauge.config import Alerting
 from tidegauge.errors import StoreError
 from tidegauge.incidents import Incidents
+from tidegauge.instruments import LOOP_FAILURES
 from tidegauge.responses import Response
 from tidegauge.silences import read
 from tidegauge.store import Store
@@ -57,6 +61,7 @@ class AlertLoop:
         patience: Instead of the default waits between attempts.
         lease: Instead of one as long as two rounds.
         incidents: What is known to have been wrong, which seasons leave out.
+        diagnose: Finds out why a model changed, for alerts about one; none: nobody is told.
 
     Raises:
         ConfigError: a rule, a route or a receiver is wrong; lists every problem.
@@ -73,6 +78,7 @@ class AlertLoop:
         patience: Patience | None = None,
         lease: Lease | None = None,
         incidents: Incidents | None = None,
+        diagnose: Diagnose | None = None,
     ) -> None:
         self._store, self._settings, self._incidents = store, settings, incidents or Incidents()
         self._clock = clock or SystemClock()
@@ -88,6 +94,10 @@ class AlertLoop:
         ledger = Ledger(store, self._clock)
         able = [each.name for each in built if each.kind not in ("pagerduty", "alertmanager")]
         self._hooks = Hooks(store, settings.hooks, self._router, able)
+        self._diagnosing: Diagnosing | None = None
+        if diagnose and settings.diagnosis.enabled:
+            kinds = {each.name: each.kind for each in built}
+            self._diagnosing = Diagnosing(store, settings.diagnosis, self.rules, kinds, diagnose, self._clock)
         built = [*built, *callers(settings, store)]
         self._delivery = Delivery(store, built, ledger, self._router, patience, rng, self._lease.valid, enrich)
         self._states: dict[str, AlertState] | None = None
@@ -109,7 +119,7 @@ class AlertLoop:
         observer = Observer(self._store, now, self._incidents.all())
         readings = {rule.alert: observer.readings(rule) for rule in due}
         new, transitions = self._round(readings, states, answers, now)
-        transitions += [*self._digest(now), *self._hooks.run(new, now)]
+        transitions += [*self._digest(now), *self._hooks.run(new, now), *self._causes(new, transitions, now)]
         if self._lease.confirm() is not Held.STILL:
             self._stand_by(now)
             return []
@@ -122,17 +132,25 @@ class AlertLoop:
             self._delivery.recover(new, now)
         if self._heartbeat and not any(isinstance(each, QueryFailed) for each in readings.values()):
             self._heartbeat.beat(now, len(self.rules), sum(each.open for each in new.values()))
+        with _harmless():
+            if self._diagnosing:
+                self._diagnosing.begin(new, now)
         return transitions
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until every receiver has been told what was due; False when ``timeout_s`` passed first."""
         return self._delivery.flush(timeout_s)
 
+    def diagnosed(self, timeout_s: float) -> bool:
+        """Wait until no diagnosis is under way; False when ``timeout_s`` passed first."""
+        return self._diagnosing.wait(timeout_s) if self._diagnosing else True
+
     def close(self) -> None:
         """Stop the deliveries; what is not delivered yet is sent after the next start, or by another loop."""
         if self._heartbeat:
             self._heartbeat.close()
         self._delivery.close(self._settings.timeout_s + 1)
+        self.diagnosed(self._settings.timeout_s)
         try:
             self._lease.release(self._clock.now())
         except StoreError as error:
@@ -182,6 +200,14 @@ class AlertLoop:
         lines = digest.week(self._store, self.rules, now - timedelta(days=7), now)
         return [digest.message(lines, receivers, now)]
 
+    def _causes(self, states: Mapping[str, AlertState], told: Sequence[Transition], now: datetime) -> list[Transition]:
+        """What is told of likely causes."""
+        found: list[Transition] = []
+        with _harmless():
+            if self._diagnosing:
+                found = self._diagnosing.news(states, now, {each.fingerprint for each in told if each.notice})
+        return found
+
     def _evaluated(
         self, readings: Readings, states: Mapping[str, AlertState], answers: Sequence[Response], now: datetime
     ) -> tuple[dict[str, AlertState], list[Transition]]:
@@ -213,6 +239,16 @@ class AlertLoop:
         if transition.notice is not Notice.FIRE:
             return transition
         return replace(transition, receivers=self._router.receivers(transition))
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """That nothing can be found out of causes holds up no alert."""
+    try:
+        yield
+    except StoreError:
+        LOOP_FAILURES.labels("diagnosis").inc()
+        logger.exception("alerting: nothing is begun or told of likely causes in this round")
 
 
 def _after(states: Mapping[str, AlertState], told: Sequence[Transition]) -> dict[str, AlertState]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from tidegauge.diagnoses import Diagnosed
 from tidegauge.metrics import Observation
 
 
@@ -35,6 +36,7 @@ class Notice(StrEnum):
     DIGEST = "digest"
     PROPOSE = "propose"
     HOOK = "hook"
+    DIAGNOSE = "diagnose"
     CALL = "call"
 
 
@@ -69,10 +71,12 @@ class Evidence:
     Attributes:
         course: The metric over the windows before, and the threshold, in one line.
         traces: Ids of a few answers that made it fire.
+        diagnosis: Why its model changed, where that is likely enough to be told.
     """
 
     course: str = ""
     traces: tuple[str, ...] = ()
+    diagnosis: Diagnosed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from tidegauge.alerting.http import Failed, Outcome, RetryAfter
 from tidegauge.alerting.ledger import Attempt
 from tidegauge.alerting.notifiers.contract import Notifier
 from tidegauge.alerting.states import Transition
+from tidegauge.diagnoses import Diagnosed
 from tidegauge.instruments import LOOP_FAILURES, NOTIFICATIONS
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class _Job:
     group: str = ""
     attempts: int = 0
     first_try: float = 0.0
+    diagnosis: Diagnosed | None = None
 
 
 class Worker:
@@ -143,7 +145,8 @@ class Worker:
         if not self._may_send():
             return  # it took too long to find out more
         now = time.monotonic()
-        for job in batch:
+        for job, alert in zip(batch, alerts, strict=True):
+            job.diagnosis = alert.evidence.diagnosis
             job.attempts += 1
             job.first_try = job.first_try or now
         outcome = self._notifier.send(alerts)
@@ -201,7 +204,7 @@ class Worker:
         NOTIFICATIONS.labels(self._notifier.name, name).inc()
         level = {"delivered": logging.DEBUG, "retry": logging.WARNING}.get(name, logging.ERROR)
         logger.log(level, "alert %s to %s: %s (%s)", job.alert.fingerprint, self._notifier.name, name, detail)
-        return Attempt(job.alert, self._notifier.name, self._notifier.kind, name, job.attempts, detail)
+        return Attempt(job.alert, self._notifier.name, self._notifier.kind, name, job.attempts, detail, job.diagnosis)
 
 
 def _identity(alert: Transition) -> tuple[object, ...]:

@@ -22,10 +22,11 @@ _WORDS = {
     Notice.DIGEST: "DIGEST",
     Notice.PROPOSE: "PROPOSED",
     Notice.HOOK: "HOOK",
+    Notice.DIAGNOSE: "LIKELY CAUSE",
 }
 
 _OF_MODELS = ("findings", "score", "share")
-_OPEN = (Notice.FIRE, Notice.REMIND, Notice.ESCALATE)
+_OPEN = (Notice.FIRE, Notice.REMIND, Notice.ESCALATE, Notice.DIAGNOSE)
 
 
 class Notifier(Protocol):
@@ -81,7 +82,8 @@ def facts(alert: Transition) -> list[tuple[str, str]]:
         ("What", plain(alert.summary, 600)),
         ("Slice", labels_text(alert.labels)),
         ("Since", moment(alert.since) + until),
-        ("How large, how sure", plain(alert.reason, 400)),
+        ("How large, how sure", "" if alert.notice is Notice.DIAGNOSE else plain(alert.reason, 400)),
+        ("Likely cause", likely_cause(alert)),
         ("Largest", plain(alert.note, 600)),
         ("Course", alert.evidence.course),
         ("Owner", plain(alert.owner)),
@@ -90,6 +92,11 @@ def facts(alert: Transition) -> list[tuple[str, str]]:
         ("Answer", _answer(alert)),
     ]
     return [(name, text) for name, text in found if text]
+
+
+def likely_cause(alert: Transition) -> str:
+    """Why it is, how sure that is, in one line; empty where it is not known, or not sure enough."""
+    return plain(alert.evidence.diagnosis.words, 600) if alert.evidence.diagnosis else ""
 
 
 def _answer(alert: Transition) -> str:

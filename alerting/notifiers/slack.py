@@ -13,7 +13,7 @@ from typing import Any
 from slack_sdk.models.blocks import ContextBlock, HeaderBlock, MarkdownTextObject, PlainTextObject, SectionBlock
 
 from tidegauge.alerting.http import Delivered, Outcome, Poster, Reply, RetryAfter, outcome
-from tidegauge.alerting.notifiers.contract import Group, facts, grouped, links
+from tidegauge.alerting.notifiers.contract import Group, facts, grouped, likely_cause, links
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.alerting.text import CUT, moment, plain
 
@@ -75,8 +75,11 @@ def _blocks(group: Group, page_url: str) -> Iterator[HeaderBlock | SectionBlock 
 
 def _slices(alerts: Sequence[Transition]) -> str:
     room, lines = SECTION_CHARACTERS - 40, list[str]()
+    causes: set[str] = set()
     for i, alert in enumerate(alerts):
-        line = escape(_line(alert))
+        cause = likely_cause(alert)
+        line = escape(_line(alert) + (f"\n   Likely cause: {cause}" if cause and cause not in causes else ""))
+        causes.add(cause)
         room -= len(line) + 1
         if room < 0 and lines:
             return "\n".join([*lines, f"and {len(alerts) - i} more"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from slack_sdk.models.blocks import (
 
 from tidegauge.alerting.notifiers.contract import grouped
 from tidegauge.alerting.notifiers.slack import SECTION_CHARACTERS, build, escape, text_object
-from tidegauge.alerting.states import Transition
+from tidegauge.alerting.states import Notice, Transition
 from tidegauge.alerting.text import labels_text, plain
 from tidegauge.responses import Action, Response
 from tidegauge.silences import Silence, muting
@@ -93,8 +94,11 @@ def reply(alerts: Sequence[Transition]) -> dict[str, Any]:
     for group in grouped(alerts):
         lines = [escape(group.title)]
         room = SECTION_CHARACTERS - 200
-        for i, each in enumerate(group.alerts):
-            line = escape(f"• {labels_text(each.labels)}: {plain(each.reason, 400)}")
+        shared = Counter(each.reason for each in group.alerts) if group.notice is Notice.DIAGNOSE else {}
+        shown = {each.reason: each for each in reversed(group.alerts)}.values() if shared else group.alerts
+        for i, each in enumerate(shown):
+            others = f" and {shared[each.reason] - 1} more" if shared.get(each.reason, 1) > 1 else ""
+            line = escape(f"• {labels_text(each.labels)}{others}: {plain(each.reason, 600)}")
             room -= len(line) + 1
             if room < 0:
                 lines.append(f"and {len(group.alerts) - i} more")

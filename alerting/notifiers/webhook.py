@@ -74,4 +74,5 @@ def alert_json(alert: Transition, page_url: str = "") -> dict[str, Any]:
         "links": dict(links(alert, page_url)),
         "course": alert.evidence.course,
         "traces": list(alert.evidence.traces),
+        "diagnosis": alert.evidence.diagnosis.as_json() if alert.evidence.diagnosis else None,
     } | {name: getattr(alert, name) for name in _AS_THEY_ARE}

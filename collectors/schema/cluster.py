@@ -14,10 +14,12 @@ from dataclasses import dataclass
 EVERYWHERE = frozenset(
     {
         "schema_migrations",
+        "alert_diagnoses",
         "alert_lease",
         "capped_values",
         "hook_events",
         "slack_messages",
+        "slack_pictures",
         "golden_candidates",
         "golden_rounds",
     }

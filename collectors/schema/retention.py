@@ -39,8 +39,10 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "alert_events",
             "alert_deliveries",
             "alert_decisions",
+            "alert_diagnoses",
             "alert_lease",
             "slack_messages",
+            "slack_pictures",
         ),
         "ledger": ("ingest_ledger", "ingest_rows", "reconciliation"),
     }

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from tidegauge import alerts, silences
+from tidegauge import alerts, diagnoses, silences
 from tidegauge.clock import Clock
 from tidegauge.config import Settings
 from tidegauge.dashboards import traces
@@ -20,7 +20,8 @@ from tidegauge.dashboards.page.svg import sparkline
 from tidegauge.dashboards.page.timerange import QUICK, TimeRange, time_range
 from tidegauge.dashboards.panels import Board
 from tidegauge.dashboards.query import menus
-from tidegauge.store import Store
+from tidegauge.diagnoses import Diagnosed
+from tidegauge.store import Rows, Store
 
 DELIVERIES = """SELECT timestamp, rule, state, receiver, kind, outcome, attempts, detail FROM alert_deliveries
 WHERE timestamp >= {start:DateTime64(3)} AND timestamp <= {end:DateTime64(3)} ORDER BY timestamp DESC LIMIT 200"""
@@ -82,6 +83,7 @@ def index(request: Request) -> Response:
         "overview.html",
         shown,
         alerts=states,
+        causes=_causes(store, states),
         firing=sum(row["firing"] for row in states),
         drifts=overview.open_drifts(found),
         tests=len(found),
@@ -154,11 +156,13 @@ def alert_page(request: Request) -> Response:
     """What is not well now, transitions, deliveries."""
     store, shown = store_of(request), range_of(request, 7 * 24)
     times = {"start": shown.window.start, "end": shown.window.end}
+    states = overview.alerts_at(store, shown.window.end)
     return render(
         request,
         "alerts.html",
         shown,
-        alerts=overview.alerts_at(store, shown.window.end),
+        alerts=states,
+        causes=_causes(store, states),
         known={row["fingerprint"]: row for row in alerts.open_alerts(store)},
         transitions=store.rows(TRANSITIONS, times),
         deliveries=store.rows(DELIVERIES, times),
@@ -167,6 +171,11 @@ def alert_page(request: Request) -> Response:
         rules=rules.watched(request),
         writes=request.app.state.settings.page.writes != "never",
     )
+
+
+def _causes(store: Store, states: Rows) -> dict[str, Diagnosed]:
+    """The last diagnosis of each alert, by fingerprint."""
+    return diagnoses.newest(store, [each["fingerprint"] for each in states])
 
 
 def model_page(request: Request) -> Response:

@@ -52,6 +52,7 @@ def _cause(cause: Cause) -> dict[str, Any]:
     return _verdict(cause.finding) | {
         "sure": cause.sure,
         "explains": round(cause.share, 3),
+        "touches": sorted(frozenset().union(*(each.columns for each in (cause.finding, *cause.explains)))),
         "followed by": [f"{each.check}: {each.summary}" for each in cause.explains],
         "next": step(cause.finding),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from tidegauge import diagnoses
 from tidegauge.errors import InvalidRecord
 from tidegauge.model import Window
 from tidegauge.store import Rows, Store
@@ -31,7 +32,7 @@ def open_alerts(store: Store, *, everything: bool = False) -> Rows:
 
 
 def one(store: Store, alert: str) -> dict[str, Any]:
-    """One alert with its course and the answers to it, by the beginning of its fingerprint.
+    """One alert with its course and its diagnoses, newest first, by the beginning of its fingerprint.
 
     Raises:
         InvalidRecord: no or no single alert has it.
@@ -39,7 +40,9 @@ def one(store: Store, alert: str) -> dict[str, Any]:
     found = store.rows(LATEST, {"start": alert, "all": True}) if len(alert) >= 6 else []
     if len(found) != 1:
         raise InvalidRecord(f"{'several alerts begin' if found else 'no alert begins'} with {alert[:40]!r}")
-    return found[0] | {"course": store.rows(COURSE, {"fingerprint": found[0]["fingerprint"]})}
+    key = found[0]["fingerprint"]
+    made = [each.as_json() for each in reversed(diagnoses.read(store, [key]))]
+    return found[0] | {"course": store.rows(COURSE, {"fingerprint": key}), "diagnoses": made}
 
 
 def span(now: datetime, since: datetime | None, days: float) -> Window:

@@ -220,7 +220,7 @@ class Service:
         if settings.judges.enabled:
             self._loops.append(("judges", settings.judges.interval_s, self._judges()))
         if settings.alerting.enabled:
-            self._loops.append(("alerting", settings.alerting.interval_s, self._alerting()))
+            self._loops.append(("alerting", settings.alerting.interval_s, self._alerting(manual)))
         if manual:
             return  # what follows goes by the time of storing, which a replay does not move, or is asked for in the end
         if settings.golden.enabled:
@@ -272,13 +272,16 @@ class Service:
 
         return GoldenLoop(self._database, self.settings.golden, proposing(self._database, self.settings)).run
 
-    def _alerting(self) -> Round:
+    def _alerting(self, manual: bool) -> Round:
         from tidegauge.alerting.expected import announce
         from tidegauge.alerting.runner import AlertLoop
 
         settings = self.settings.alerting
         known = Incidents(self.settings.detectors.incidents, self.settings.detectors.incident_files)
-        loop = AlertLoop(self._database, settings, rules=self._rules, clock=self.clock, incidents=known)
+        diagnose = None if manual else self._diagnose  # a replay does not wait for what goes on in the background
+        loop = AlertLoop(
+            self._database, settings, rules=self._rules, clock=self.clock, incidents=known, diagnose=diagnose
+        )
         announce(self._expected)
         self._closers.append(loop.close)
         return loop.run

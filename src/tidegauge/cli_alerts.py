@@ -39,7 +39,7 @@ def alerts_list(
 
 @alerts.command("show")
 def alerts_show(alert: Alert, config: ConfigFile = None, json_output: AsJson = False) -> None:
-    """Show one alert with its last fifty changes."""
+    """Show one alert with its likely cause and its last fifty changes."""
     from tidegauge.alerting.answering import answering
 
     found = answering(load(config)).one(alert)
@@ -159,6 +159,9 @@ def _shown(row: dict[str, Any]) -> Iterator[str]:
     yield f"labels: {_text(row['labels'])}; owner: {plain(row['owner'])}; told: {', '.join(row['told']) or 'nobody'}"
     yield f"action: {plain(row['action'])}"
     yield f"runbook: {plain(row['runbook'])}"
+    for each in row["diagnoses"][:1]:
+        yield f"likely cause: {plain(each['shown'], 600)}"
+        yield f"asked at {str(each['asked_at'])[:16].replace('T', ' ')} UTC; told {', '.join(each['told']) or 'nobody'}"
     for each in row["course"]:
         change = each["notice"] or f"{each['previous']} -> {each['state']}"
         yield f"{str(each['timestamp'])[:19]}  {change:<24}  {plain(each['reason'])}"

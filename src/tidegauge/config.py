@@ -665,6 +665,16 @@ class Hook(Section):
     tell: tuple[str, ...] = Field((), description="receivers that hear of it; none: those of the alert")
 
 
+class AlertDiagnosis(Section):
+    """Why a model or service changed, found out when an alert about it opens: see docs/notifiers.md."""
+
+    enabled: bool = True
+    timeout_s: Seconds = Field(60, description="one that takes longer is given up")
+    most_per_hour: int = Field(12, gt=0, description="most urgent first; each takes 1 to 5 CPU seconds")
+    again_after_s: Seconds = Field(21_600, description="of an alert that stays open; told where the cause is another")
+    history_days: float = Field(42, ge=3, le=400, description="before the change, to compare with")
+
+
 class Alerting(Section):
     """Rules and where their alerts go."""
 
@@ -677,6 +687,8 @@ class Alerting(Section):
     )
     receivers: tuple[AnyReceiver, ...] = ()
     hooks: tuple[Hook, ...] = Field((), description="retraining, rollback and others, see docs/hooks.md")
+    diagnosis: AlertDiagnosis = AlertDiagnosis()
+    pictures: bool = Field(True, description="charts in e-mails and in Slack by its app, beside the line of text")
     allow_internal_addresses: bool = Field(False, description="let receivers be on loopback or private networks")
     timeout_s: Seconds = Field(10, description="for one delivery attempt, all of it")
     give_up_after_s: Seconds = Field(3600, description="retries of one notification end then")

@@ -42,6 +42,7 @@ WORDS = {
     "resolve": "told that it is over",
     "remind": "told that it still fires",
     "escalate": "told that nobody has it",
+    "diagnose": "told the likely cause",
     "acknowledge": "told that somebody has it",
     "muted": "not told",
     "inactive": "not told: the condition does not hold",

@@ -88,6 +88,11 @@ SLACK_REPEATS = Counter(
     "tidegauge_slack_repeats", "Messages sent again, because Slack could not be asked for them", ["receiver"],
     registry=REGISTRY,
 )  # fmt: skip
+SLACK_PICTURES = Counter("tidegauge_slack_pictures", "Charts put into messages", ["outcome"], registry=REGISTRY)
+ALERT_DIAGNOSES = Counter(
+    "tidegauge_alert_diagnoses", "Made for alerts: likely, unsure, nothing, failed or late", ["outcome"],
+    registry=REGISTRY,
+)  # fmt: skip
 HEARTBEATS = Counter("tidegauge_heartbeats", "Signs of life sent out", ["outcome"], registry=REGISTRY)
 ALERT_LEASE = Gauge("tidegauge_alert_lease", "1 while this process evaluates the alert rules", registry=REGISTRY)
 LOOP_FAILURES = Counter("tidegauge_loop_failures", "Rounds of a loop that raised", ["loop"], registry=REGISTRY)

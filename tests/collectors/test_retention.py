@@ -66,8 +66,9 @@ def test_on_a_cluster_what_every_node_has_as_a_whole_expires_under_its_own_name(
     retain(kept, Retention(), "prod")  # of the others there is no _local table here
 
     assert [each.partition(" MODIFY TTL ")[0] for each in said] == [
-        "ALTER TABLE alert_lease ON CLUSTER 'prod'", "ALTER TABLE slack_messages ON CLUSTER 'prod'",
-    ]  # fmt: skip
+        f"ALTER TABLE {table} ON CLUSTER 'prod'"
+        for table in ("alert_diagnoses", "alert_lease", "slack_messages", "slack_pictures")
+    ]
     monkeypatch.undo()
 
 
