@@ -1,7 +1,6 @@
-"""What a message shows of an alert beside its numbers: the metric's course before it, and a few traces.
+"""What a message shows of an alert beside its numbers: the metric's course before it, a few traces, the likely cause.
 
-The course is a line of block characters, which every channel shows: nothing among the dependencies draws a PNG without
-a browser, and a picture's place in a Slack thread or an e-mail could not be found again after a crash.
+The course is a line of block characters, which every channel shows, and a chart for those that show pictures.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import Any
 from tidegauge import diagnoses
 from tidegauge.alerting.durations import format_duration
 from tidegauge.alerting.rules import Rule
-from tidegauge.alerting.states import Evidence, Notice, Transition
-from tidegauge.alerting.text import amount
+from tidegauge.alerting.states import Chart, Evidence, Notice, Transition
+from tidegauge.alerting.text import amount, labels_text
 from tidegauge.diagnoses import Diagnosed
 from tidegauge.errors import StoreError
-from tidegauge.metrics import examples, label_name, observe
+from tidegauge.metrics import Observation, examples, label_name, observe
 from tidegauge.model import Window
 from tidegauge.store import Store
 
@@ -41,13 +40,17 @@ def as_they_are(alerts: Sequence[Transition]) -> list[Transition]:
 
 
 class Evidencing:
-    """Finds evidence for alerts of ``rules``; where it cannot, the message goes without."""
+    """Finds evidence for alerts of ``rules``; where it cannot, the message goes without.
 
-    def __init__(self, store: Store, rules: Sequence[Rule]) -> None:
-        self._store = store
+    Args:
+        pictures: Whether charts are wanted as well, which of a rule that compares costs as many queries again.
+    """
+
+    def __init__(self, store: Store, rules: Sequence[Rule], *, pictures: bool = False) -> None:
+        self._store, self._pictures = store, pictures
         self._rules = {each.alert: each for each in rules}
         self._found: dict[tuple[str, datetime], Evidence] = {}
-        self._seen: dict[tuple[str, Window], dict[Key, float | None]] = {}
+        self._seen: dict[tuple[str, Window], dict[Key, Observation]] = {}
 
     def __call__(self, alerts: Sequence[Transition]) -> list[Transition]:
         """``alerts``: of the first few that are open course and traces, of each the likely cause."""
@@ -87,22 +90,45 @@ class Evidencing:
             return Evidence()
         length = rule.trend.step if rule.trend else min(rule.slo.windows()) if rule.slo else rule.window
         windows = _windows(alert.at - rule.delay, length)
+        limit = rule.above if rule.above is not None else rule.below
         try:
-            values = [self._values(rule, each).get(_key(alert.labels)) for each in windows]
-            limit = rule.above if rule.above is not None else rule.below
+            seen = [self._values(rule, each).get(_key(alert.labels)) for each in windows]
             traces = examples(self._store, rule.measure, windows[-1], {**rule.where, **where})
+            values = [each.value if each else None for each in seen]
+            drawn = self._chart(rule, alert, windows, values)
         except Exception:  # nothing of this may hold up an alert
             logger.exception("alert %s: no evidence for its message", alert.fingerprint)
             return Evidence()
-        return Evidence(course(values, length, limit, rule.measure.unit), tuple(traces))
+        return Evidence(course(values, length, limit, rule.measure.unit), tuple(traces), drawn)
 
-    def _values(self, rule: Rule, window: Window) -> dict[Key, float | None]:
+    def _chart(
+        self, rule: Rule, alert: Transition, windows: Sequence[Window], values: Sequence[float | None]
+    ) -> Chart | None:
+        """The windows to be drawn, with the same windows earlier where the rule compares with those."""
+        if not self._pictures or sum(each is not None for each in values) < 2:
+            return None
+        offset = rule.compare.offset if rule.compare and not rule.compare.other else None
+        before = [self._before(rule, each, offset, _key(alert.labels)) for each in windows] if offset else []
+        limit = rule.above if rule.above is not None else rule.below
+        return Chart(
+            rule.measure.title, labels_text(alert.labels), rule.measure.unit, tuple(each.end for each in windows),
+            tuple(values), tuple(before), f"{format_duration(offset)} before" if offset else "", limit,
+            rule.upward is not False, alert.since,
+        )  # fmt: skip
+
+    def _before(self, rule: Rule, window: Window, offset: timedelta, key: Key) -> tuple[float, float] | None:
+        seen = self._values(rule, Window(window.start - offset, window.end - offset)).get(key)
+        if seen is None or seen.value is None:
+            return None
+        return (seen.value if seen.low is None else seen.low), (seen.value if seen.high is None else seen.high)
+
+    def _values(self, rule: Rule, window: Window) -> dict[Key, Observation]:
         """Every series of a rule in one window, asked for once."""
         asked = rule.alert, window
         if asked not in self._seen:
             _make_room(self._seen)
             found = observe(self._store, rule.measure, rule.by, window, rule.where)
-            self._seen[asked] = {_key(each.labels): each.value for each in found}
+            self._seen[asked] = {_key(each.labels): each for each in found}
         return self._seen[asked]
 
 

@@ -83,7 +83,7 @@ class AlertLoop:
         self._store, self._settings, self._incidents = store, settings, incidents or Incidents()
         self._clock = clock or SystemClock()
         self.rules = list(rules) if rules is not None else check_rules(settings.rules)
-        enrich = Evidencing(store, self.rules)
+        enrich = Evidencing(store, self.rules, pictures=settings.pictures)
         built = notifiers(settings, Surroundings(store, self._clock.now, self._group, enrich))
         tree = read_routes(settings.routes, [each.name for each in built]) if settings.routes else None
         self._router = Router(self.rules, built, tree, settings.digest)

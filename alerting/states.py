@@ -65,17 +65,46 @@ Readings = Mapping[str, "list[Reading] | QueryFailed"]
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """A metric before an alert, to be drawn.
+
+    Attributes:
+        title, about: The metric; and whose it is, as people write it.
+        unit: As ``Metric.unit``.
+        ends: Of the windows, oldest first.
+        values: One for each; None where there was nothing.
+        reference: Lower and upper end of what each is compared with; empty where it is compared with nothing.
+        reference_name: What that is.
+        threshold: None where it is no constant.
+        since: When the alert began.
+    """
+
+    title: str
+    about: str
+    unit: str
+    ends: tuple[datetime, ...]
+    values: tuple[float | None, ...]
+    reference: tuple[tuple[float, float] | None, ...]
+    reference_name: str
+    threshold: float | None
+    upward: bool
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What a message shows beside an alert's own numbers.
 
     Attributes:
         course: The metric over the windows before, and the threshold, in one line.
         traces: Ids of a few answers that made it fire.
+        chart: The same, for where a picture can be shown.
         diagnosis: Why its model changed, where that is likely enough to be told.
     """
 
     course: str = ""
     traces: tuple[str, ...] = ()
+    chart: Chart | None = None
     diagnosis: Diagnosed | None = None
 
 

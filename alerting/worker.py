@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tidegauge.alerting.evidence import Enrich, as_they_are
-from tidegauge.alerting.http import Failed, Outcome, RetryAfter
+from tidegauge.alerting.http import Delivered, Failed, Outcome, RetryAfter
 from tidegauge.alerting.ledger import Attempt
-from tidegauge.alerting.notifiers.contract import Notifier
+from tidegauge.alerting.notifiers.contract import Illustrating, Notifier
 from tidegauge.alerting.states import Transition
 from tidegauge.diagnoses import Diagnosed
 from tidegauge.instruments import LOOP_FAILURES, NOTIFICATIONS
@@ -154,7 +154,7 @@ class Worker:
             self._alone = len(batch)  # one of them may be the reason: let the others through
             self._ready_at = time.monotonic() + self._notifier.spacing_s
             return
-        self._settle(batch, outcome)
+        self._settle(batch, outcome, alerts)
 
     def _take(self) -> list[_Job]:
         """The head of the queue, as much as fits into one message; it stays queued until it is settled."""
@@ -171,7 +171,7 @@ class Worker:
                 batch.append(job)
             return batch
 
-    def _settle(self, batch: Sequence[_Job], outcome: Outcome) -> None:
+    def _settle(self, batch: Sequence[_Job], outcome: Outcome, alerts: Sequence[Transition]) -> None:
         now = time.monotonic()
         self._alone = max(0, self._alone - 1)
         self._ready_at = now + self._notifier.spacing_s
@@ -184,6 +184,8 @@ class Worker:
         attempts = [self._attempt(job, outcome, given_up=id(job) in ended) for job in batch]
         try:
             self._record(attempts)
+            if isinstance(outcome, Delivered) and isinstance(self._notifier, Illustrating) and self._may_send():
+                self._notifier.illustrate(alerts)
         finally:
             with self._changed:
                 self._jobs = deque(job for job in self._jobs if id(job) not in ended)

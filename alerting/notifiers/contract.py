@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import quote
 
 from tidegauge.alerting.http import Outcome
@@ -50,6 +50,15 @@ class Notifier(Protocol):
 
     def send(self, alerts: Sequence[Transition]) -> Outcome:
         """Try once to deliver ``alerts`` as one message. Never raises for what a receiver does."""
+        ...
+
+
+@runtime_checkable
+class Illustrating(Protocol):
+    """A notifier that adds pictures to what it has told."""
+
+    def illustrate(self, alerts: Sequence[Transition]) -> None:
+        """Add what can be added to a message that is delivered and in the ledger. Never raises."""
         ...
 
 

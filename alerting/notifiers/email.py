@@ -1,4 +1,4 @@
-"""E-mail by SMTP: plain text, one message for all that waits, alerts of one series in one thread.
+"""E-mail by SMTP: one message for all that waits, alerts of one series in one thread; plain text, and charts in HTML.
 
 ``smtplib`` bounds each operation and not their sum, and resolves the name itself; so the connection is made here, to
 the address that was checked, and cut when the time of the attempt is over.
@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import format_datetime
+from html import escape
 
 from tidegauge.alerting.addresses import Refused, Unresolved, resolve
 from tidegauge.alerting.http import Delivered, Failed, Outcome, RetryAfter
-from tidegauge.alerting.notifiers.contract import facts, grouped, links
+from tidegauge.alerting.notifiers.contract import Group, facts, grouped, links
+from tidegauge.alerting.pictures import alt_text, draw
 from tidegauge.alerting.states import Transition
 from tidegauge.alerting.text import plain
 from tidegauge.config import EmailReceiver
@@ -42,6 +44,8 @@ def build(alerts: Sequence[Transition], settings: EmailReceiver, page_url: str =
     if len(alerts) > MOST_IN_FULL:
         parts = [f"{group.title}: {plain(group.alerts[0].summary, 400)}" for group in groups]
     message.set_content("\n\n".join(parts) + "\n")
+    if len(alerts) <= MOST_IN_FULL:
+        _illustrate(message, groups, page_url)
     return message
 
 
@@ -141,6 +145,26 @@ def _body(alert: Transition, page_url: str) -> str:
     lines = [f"{name}: {text}" for name, text in facts(alert)]
     shown = [each for each in links(alert, page_url) if each[0] != "Runbook"]
     return "\n".join([*lines, *(f"{name}: {url}" for name, url in shown), f"Id: {alert.fingerprint[:12]}"])
+
+
+def _illustrate(message: EmailMessage, groups: Sequence[Group], page_url: str) -> None:
+    """Add the same as HTML, with the alerts' charts in it, where there are any that can be drawn."""
+    drawn: list[tuple[str, bytes]] = []
+    parts = []
+    for group in groups:
+        parts.append(f"<h2>{escape(group.title)}</h2>")
+        for each in group.alerts:
+            parts.append(f'<pre style="white-space: pre-wrap">{escape(_body(each, page_url))}</pre>')
+            if each.evidence.chart and (png := draw(each.evidence.chart)):
+                name = f"{each.fingerprint}.{each.at:%Y%m%d%H%M%S}@tidegauge"
+                drawn.append((name, png))
+                words = escape(alt_text(each.evidence.chart))
+                parts.append(f'<p><img src="cid:{name}" alt="{words}" width="640" style="max-width: 100%"></p>')
+    if drawn:
+        message.add_alternative("<!doctype html>\n" + "\n".join(parts) + "\n", subtype="html")
+        _, page = message.iter_parts()
+        for name, png in drawn:
+            page.add_related(png, "image", "png", cid=f"<{name}>", disposition="inline", filename="chart.png")
 
 
 def _said(answer: bytes | str) -> str:

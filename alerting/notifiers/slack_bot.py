@@ -8,7 +8,8 @@ died between sending a message and noting it is followed by one who looks the me
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
@@ -25,9 +26,11 @@ from tidegauge.alerting.notifiers.slack import build
 from tidegauge.alerting.notifiers.slack_client import GuardedClient, NotSent
 from tidegauge.alerting.notifiers.slack_notes import Notes, Said, alerts_of, digest, event_key, messages
 from tidegauge.alerting.notifiers.slack_thread import Course
+from tidegauge.alerting.pictures import alt_text, draw
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.config import SlackBotReceiver
-from tidegauge.instruments import SLACK_REPEATS
+from tidegauge.errors import StoreError
+from tidegauge.instruments import SLACK_PICTURES, SLACK_REPEATS
 
 logger = logging.getLogger(__name__)
 EVENT_TYPE = "tidegauge_alert"
@@ -36,6 +39,9 @@ SKEW_S = 600.0
 """How far the database's and Slack's clocks may be apart for a message to be found again."""
 _BEGINS = (Notice.FIRE, Notice.PROPOSE, Notice.DIGEST)
 _MAY_NOT_LOOK = frozenset({"missing_scope", "not_allowed_token_type", "no_permission", "not_in_channel"})
+_MAY_NOT_UPLOAD = _MAY_NOT_LOOK | {"not_allowed", "access_denied", "file_uploads_disabled"}
+WAITS_S = (0.5, 1.0, 1.5)
+"""Slack works on an uploaded file for a moment before a message can show it."""
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 
 
@@ -75,6 +81,7 @@ class SlackBot:
     def __init__(self, settings: SlackBotReceiver, client: GuardedClient, notes: Notes, threads: Threads) -> None:
         self.name = settings.name
         self._settings, self._client, self._notes, self._threads = settings, client, notes, threads
+        self._draws = True
 
     def send(self, alerts: Sequence[Transition]) -> Outcome:
         """Delivered once every notice stands in its thread and the thread's first message is up to date."""
@@ -96,12 +103,56 @@ class SlackBot:
         if not said or not said[0].root:
             return
         first, body = said[0], self._root(alerts_of(said), thread)
+        where = {"channel": first.channel, "ts": first.ts, "metadata": _metadata(first)}
         try:
-            self._client.chat_update(channel=first.channel, ts=first.ts, metadata=_metadata(first), **body)
+            self._shown(self._client.chat_update, where, body)
         except NotSent as error:
             if error.error not in _GONE:
                 raise
             logger.warning("slack: the first message of a thread in %s cannot be edited: %s", self.name, error.error)
+
+    def illustrate(self, alerts: Sequence[Transition]) -> None:
+        """Put a chart into each thread that has none yet: upload it, note it, edit the first message."""
+        done: set[str] = set()
+        for each in alerts if self._draws else ():
+            thread = self._notes.thread_of(each.fingerprint) if each.open and each.evidence.chart else ""
+            if not thread or thread in done:
+                continue
+            done.add(thread)
+            try:
+                SLACK_PICTURES.labels(self._illustrated(each, thread)).inc()
+            except NotSent as error:
+                self._draws = error.error not in _MAY_NOT_UPLOAD
+                SLACK_PICTURES.labels("failed").inc()
+                logger.warning("slack: the chart of %s for %s stays a line of text: %s", each.rule, self.name, error)
+            except StoreError:
+                SLACK_PICTURES.labels("failed").inc()
+                logger.exception("slack: the chart of %s for %s stays a line of text", each.rule, self.name)
+
+    def _illustrated(self, alert: Transition, thread: str) -> str:
+        """Upload one chart and show it; what came of it. Raises NotSent and StoreError."""
+        told = last_told(self._notes.store, alerts_of(messages(self._notes.store, thread)))
+        chart = alert.evidence.chart
+        if not chart or self._notes.pictures([each for each, _ in told]):
+            return "there already"
+        if not (png := draw(chart)):
+            return "not drawn"
+        words = alt_text(chart)
+        self._notes.drew(alert, self._client.upload(f"{alert.fingerprint[:12]}.png", words, png), words)
+        self.refresh(thread)
+        return "shown"
+
+    def _shown(self, call: Callable[..., SlackResponse], where: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
+        """``call`` with ``body``; a picture that Slack is not ready with is waited for a little, and then left out."""
+        plainly = [each for each in body["blocks"] if each["type"] != "image"]
+        for wait_s in WAITS_S if len(plainly) < len(body["blocks"]) else ():
+            try:
+                return call(**where, **body)
+            except NotSent as error:
+                if error.error != "invalid_blocks":
+                    raise
+                time.sleep(wait_s)
+        return call(**where, **{**body, "blocks": plainly})
 
     def say(self, thread: str, text: str) -> None:
         """Add a line below a thread's first message. Raises NotSent."""
@@ -160,7 +211,7 @@ class SlackBot:
             (first, *_) = messages(self._notes.store, said.thread)
             where |= {"channel": first.channel, "thread_ts": first.ts}
             body = slack_thread.reply(alerts)
-        answer = self._client.chat_postMessage(**where, **body)
+        answer = self._shown(self._client.chat_postMessage, where, body)
         self._notes.write(said.sent(str(answer["ts"]), str(answer["channel"] or "")))
 
     def _root(self, alerts: Sequence[str], thread: str) -> dict[str, Any]:
@@ -177,6 +228,7 @@ class SlackBot:
             thread=thread,
             page_url=self._threads.page_url,
             buttons=bool(self._settings.signing_secret.get_secret_value()),
+            pictures=self._notes.pictures([each for each, _ in told]),
         )
 
     def _undecided(self, alert: Transition) -> bool:

@@ -16,10 +16,12 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web import SlackResponse
 
+from tidegauge.alerting.addresses import Refused
 from tidegauge.alerting.http import Delivered, Failed, Outcome, Poster, Reply, RetryAfter, outcome, retry_after
 from tidegauge.alerting.text import plain
 
 MAX_HISTORY_BYTES = 4 * 2**20
+MOST_ALT_CHARACTERS, MOST_TITLE_CHARACTERS = 1000, 250
 _AGAIN = frozenset(
     {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 )
@@ -89,6 +91,20 @@ class GuardedClient(WebClient):
         except SlackApiError:
             raise _refusal(api_method, reply) from None
         return answer
+
+    def upload(self, name: str, title: str, png: bytes) -> str:
+        """Have Slack keep a picture that messages can show; its id. Raises NotSent."""
+        asked = self.files_getUploadURLExternal(filename=name, length=len(png), alt_txt=title[:MOST_ALT_CHARACTERS])
+        file = str(asked["file_id"])
+        try:
+            reply = self._poster(str(asked["upload_url"])).post(png, {"Content-Type": "image/png"})
+        except Refused as error:
+            raise NotSent(Failed(f"files.getUploadURLExternal: upload_url {error}")) from error
+        result = outcome(reply)
+        if not isinstance(result, Delivered):
+            raise NotSent(result)
+        self.files_completeUploadExternal(files=[{"id": file, "title": title[:MOST_TITLE_CHARACTERS]}])
+        return file
 
     def _poster(self, url: str) -> Poster:
         return Poster(

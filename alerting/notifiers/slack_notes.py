@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from tidegauge.alerting.states import Transition
 from tidegauge.clock import EPOCH
@@ -24,6 +25,8 @@ OF_ALERT = """SELECT argMax(thread, (written_at, ts)) FROM slack_messages
 WHERE receiver = {receiver:String} AND has(alerts, {alert:String}) AND ts != ''"""
 OF_CONVERSATION = """SELECT argMax(thread, (written_at, ts)) FROM slack_messages
 WHERE receiver = {receiver:String} AND conversation = {conversation:String} AND ts != ''"""
+PICTURES = """SELECT fingerprint, argMax(tuple(event_at, file, words), written_at) AS p FROM slack_pictures
+WHERE receiver = {receiver:String} AND fingerprint IN {alerts:Array(String)} GROUP BY fingerprint"""
 RECEIVER = "SELECT any(receiver) FROM slack_messages WHERE thread = {thread:String}"
 
 
@@ -63,6 +66,14 @@ class Said:
         return replace(self, ts=ts, channel=channel or self.channel)
 
 
+class Picture(NamedTuple):
+    """A chart that Slack has; ``at`` is that of the alert for which it was drawn."""
+
+    at: datetime
+    file: str
+    words: str
+
+
 class Notes:
     """Reads and writes the table for one receiver."""
 
@@ -74,6 +85,18 @@ class Notes:
         row = {name: getattr(said, name) for name in Said.__slots__ if name != "at"}
         lists = {"events": list(said.events), "alerts": list(said.alerts)}
         self.store.insert("slack_messages", [row | lists | {"written_at": self._now(), "receiver": self._receiver}])
+
+    def drew(self, alert: Transition, file: str, words: str) -> None:
+        """Store that Slack has the chart of ``alert``."""
+        row = {"fingerprint": alert.fingerprint, "event_at": alert.at, "file": file, "words": words}
+        self.store.insert("slack_pictures", [row | {"written_at": self._now(), "receiver": self._receiver}])
+
+    def pictures(self, alerts: Sequence[Transition]) -> dict[str, Picture]:
+        """The charts that Slack has of these alerts since each began, by fingerprint."""
+        since = {each.fingerprint: each.since for each in alerts}
+        rows = self.store.rows(PICTURES, {"receiver": self._receiver, "alerts": sorted(since)})
+        found = {row["fingerprint"]: Picture(_utc(row["p"][0]), *row["p"][1:]) for row in rows}
+        return {key: each for key, each in found.items() if each.at >= since[key]}
 
     def about(self, events: Collection[str]) -> list[Said]:
         """The messages, sent or begun, that hold any of ``events``."""
@@ -112,5 +135,9 @@ def _said(message: str, values: Sequence[object], ts: str) -> Said:
     assert isinstance(alerts, list | tuple) and isinstance(events, list | tuple) and isinstance(at, datetime)
     return Said(
         message, str(conversation), str(thread), tuple(events), tuple(alerts), str(channel), bool(root), ts,
-        at.replace(tzinfo=at.tzinfo or UTC),
+        _utc(at),
     )  # fmt: skip
+
+
+def _utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=at.tzinfo or UTC)

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from slack_sdk.models.blocks import (
     ActionsBlock,
     ButtonElement,
     ConfirmObject,
+    ImageBlock,
     InteractiveElement,
     PlainTextObject,
     SectionBlock,
@@ -19,6 +21,7 @@ from slack_sdk.models.blocks import (
 
 from tidegauge.alerting.notifiers.contract import grouped
 from tidegauge.alerting.notifiers.slack import SECTION_CHARACTERS, build, escape, text_object
+from tidegauge.alerting.notifiers.slack_notes import Picture
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.alerting.text import labels_text, plain
 from tidegauge.responses import Action, Response
@@ -69,6 +72,7 @@ def root(
     thread: str,
     page_url: str = "",
     buttons: bool = True,
+    pictures: Mapping[str, Picture] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The first message of a thread, with every alert in its present state; those that are open come first.
 
@@ -76,10 +80,13 @@ def root(
         answers: What people said to these alerts; of other alerts and earlier firings it is left out here.
         silences: Those in force.
         thread: Key that the buttons carry.
+        pictures: Charts that Slack has, by fingerprint; the first alert's is shown.
     """
     ordered = sorted(courses, key=lambda each: (not each.last.open, each.last.rule, each.last.notice, each.last.at))
     message = build([each.last for each in ordered], page_url)
     blocks = message["blocks"][:MOST_BLOCKS]
+    shown = [pictures[each.last.fingerprint] for each in ordered if each.last.fingerprint in pictures]
+    blocks += [ImageBlock(alt_text=each.words, slack_file={"id": each.file}).to_dict() for each in shown[:1]]
     if said := _said(courses, answers, silences, now):
         blocks.append(SectionBlock(text=text_object(escape(said), SECTION_CHARACTERS)).to_dict())
     elements = _buttons(courses, thread) if buttons else []

@@ -23,6 +23,8 @@ class FakeSlack:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     troubles: dict[str, list[Answered]] = field(default_factory=dict)
     after_post: list[Callable[[], object]] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    not_ready: int = 0
     port: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,12 +53,40 @@ class FakeSlack:
         work = getattr(self, f"_{method.replace('.', '_')}", None)
         return (200, {}, work(asked)) if work else (200, {}, {"ok": False, "error": "unknown_method"})
 
+    def upload(self, path: str, body: bytes) -> None:
+        self.files[path.rsplit("/", 1)[-1]]["bytes"] = body
+
+    def _files_getUploadURLExternal(self, asked: dict[str, Any]) -> dict[str, Any]:
+        file = f"F0{len(self.files):08d}"
+        self.files[file] = asked | {"done": False}
+        return {"ok": True, "file_id": file, "upload_url": f"http://127.0.0.1:{self.port}/upload/{file}"}
+
+    def _files_completeUploadExternal(self, asked: dict[str, Any]) -> dict[str, Any]:
+        for each in json.loads(asked["files"]):
+            kept = self.files[each["id"]]
+            if len(kept.get("bytes", b"")) != int(kept["length"]):
+                return {"ok": False, "error": "file_not_found"}
+            kept |= {"done": True, "title": each["title"]}
+        return {"ok": True, "files": []}
+
+    def _refused(self, asked: dict[str, Any]) -> bool:
+        """Whether a block shows a file that is not there, or that is still being worked on."""
+        shown = [each["slack_file"]["id"] for each in asked.get("blocks", ()) if each["type"] == "image"]
+        if shown and self.not_ready:
+            self.not_ready -= 1
+            return True
+        return any(not self.files.get(each, {}).get("done") for each in shown)
+
     def _chat_postMessage(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if self._refused(asked):
+            return {"ok": False, "error": "invalid_blocks"}
         message = asked | {"ts": f"1772366400.{len(self.posts):06d}"}
         self.posts.append(message)
         return {"ok": True, "ts": message["ts"], "channel": CHANNEL}
 
     def _chat_update(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if self._refused(asked):
+            return {"ok": False, "error": "invalid_blocks"}
         for each in self.posts:
             if each["ts"] == asked["ts"]:
                 each.update(asked)
@@ -81,6 +111,13 @@ def slack_server() -> Iterator[FakeSlack]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path.startswith("/upload/"):
+                fake.upload(self.path, body)
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"OK")
+                return
             as_json = self.headers["Content-Type"].startswith("application/json")
             asked = json.loads(body) if as_json else dict(parse_qsl(body.decode()))
             method = self.path.removeprefix("/api/")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import desk
 import numpy as np
 import pytest
 from genai_calls import insert_calls
@@ -31,9 +32,6 @@ from tidegauge.errors import StoreError, TidegaugeError
 from tidegauge.instruments import REGISTRY
 from tidegauge.model import Window
 from tidegauge.store import Store
-
-sys.path.append(str(Path(__file__).parents[1] / "detectors"))
-import desk
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
