@@ -20,7 +20,8 @@ def append(store: Store, transitions: Sequence[Transition]) -> None:
 
 def restore(store: Store) -> dict[str, AlertState]:
     """Where every series stood when its last row was written; inactive and resolved ones are left out."""
-    sql = f"""SELECT * FROM (SELECT {_COLUMNS} FROM alert_events ORDER BY timestamp DESC LIMIT 1 BY fingerprint)
+    sql = f"""SELECT * FROM (SELECT {_COLUMNS} FROM alert_events WHERE notice != 'diagnose'
+                ORDER BY timestamp DESC LIMIT 1 BY fingerprint)
               WHERE state NOT IN ('inactive', 'resolved')"""  # noqa: S608 - the columns are our own
     found = {each.fingerprint: _state(each) for each in map(_transition, store.rows(sql))}
     for told in _told(store) if any(each.open for each in found.values()) else ():

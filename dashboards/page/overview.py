@@ -19,7 +19,7 @@ STATES = """SELECT rule, fingerprint, e.1 AS state, e.2 AS severity, e.3 AS owne
   e.14 AS unit, e.15 OR state = 'firing' AS firing
 FROM (SELECT rule, fingerprint, argMax(tuple(state, severity, owner, runbook, action, labels, value, threshold,
   samples, since, reason, summary, timestamp, unit, open), timestamp) AS e
-  FROM alert_events WHERE timestamp <= {at:DateTime64(6)} GROUP BY rule, fingerprint)
+  FROM alert_events WHERE timestamp <= {at:DateTime64(6)} AND notice != 'diagnose' GROUP BY rule, fingerprint)
 WHERE state NOT IN ('inactive', 'resolved')
 ORDER BY firing DESC, indexOf(['firing', 'pending', 'no_data', 'insufficient'], state), severity = 'page' DESC,
   since DESC LIMIT 200"""

@@ -19,7 +19,7 @@ FROM (SELECT rule, fingerprint,
     if(maxIf(timestamp, notice = 'acknowledge') > maxIf(timestamp, notice = 'fire'),
       argMaxIf(note, timestamp, notice = 'acknowledge'), '') AS acknowledged,
     argMaxIf(receivers, timestamp, notice = 'fire') AS told
-  FROM alert_events WHERE startsWith(fingerprint, {start:String}) GROUP BY rule, fingerprint)
+  FROM alert_events WHERE startsWith(fingerprint, {start:String}) AND notice != 'diagnose' GROUP BY rule, fingerprint)
 WHERE {all:Bool} OR open OR state NOT IN ('inactive', 'resolved')
 ORDER BY open DESC, severity = 'page' DESC, since DESC LIMIT 1000"""
 COURSE = """SELECT timestamp, previous, state, notice, value, low, high, threshold, samples, unit, reason, receivers

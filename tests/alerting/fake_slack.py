@@ -23,6 +23,7 @@ class FakeSlack:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     troubles: dict[str, list[Answered]] = field(default_factory=dict)
     after_post: list[Callable[[], object]] = field(default_factory=list)
+    after_upload: list[Callable[[], object]] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     not_ready: int = 0
     port: int = 0
@@ -117,6 +118,8 @@ def slack_server() -> Iterator[FakeSlack]:
                 self.send_header("Content-Length", "2")
                 self.end_headers()
                 self.wfile.write(b"OK")
+                if fake.after_upload:
+                    fake.after_upload.pop(0)()
                 return
             as_json = self.headers["Content-Type"].startswith("application/json")
             asked = json.loads(body) if as_json else dict(parse_qsl(body.decode()))

@@ -146,6 +146,7 @@ def test_the_first_message_does_not_wait_and_the_cause_follows_once_as_an_update
     )
     assert update["diagnosis"]["causes"][0]["next"] == "hold v2 back"
     assert doctor.asked == [("shop", NOW - timedelta(minutes=30))]
+    assert alerts.one(store, update["dedup_key"])["reason"].startswith("50 % of 100")  # and not the cause
     (kept,) = alerts.one(store, update["dedup_key"])["diagnoses"]
     assert (kept["state"], kept["sure"], kept["told"]) == ("likely", "likely", ["hook"])
     log = decisions.why(store, "Refusals", Window(NOW - MINUTE, NOW + 9 * MINUTE))

@@ -1,4 +1,4 @@
-"""A process that is killed while it tells Slack and calls a hook: one thread, and one key for each call."""
+"""A process that is killed while it tells Slack, uploads a chart and calls a hook: one thread, one key for each call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fake_slack import CHANNEL, TOKEN, FakeSlack
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WHO = {"severity": "page", "owner": "team", "runbook": "r", "action": "a"}
 RULE = {"alert": "Refusals", "metric": "refusal_rate", "by": ["service"], "window": "30m", "above": 0.05} | WHO
-STEPS = ("sending", "answered", "")
+STEPS = ("sending", "answered", "uploading", "")
 KILLED = """
     import os, signal, sys
     from datetime import datetime, timedelta
@@ -37,8 +37,9 @@ KILLED = """
     if fresh:
         migrate(store)
     said = {"gen_ai.operation.name": "chat", "tidegauge.refused": "true"}
-    row = {"Timestamp": now - timedelta(minutes=1), "ServiceName": f"killed {step}", "SpanAttributes": said}
-    store.insert("otel_traces", [row] * 100)
+    row = {"ServiceName": f"killed {step}", "SpanAttributes": said}
+    for minutes in (1, 45):
+        store.insert("otel_traces", [row | {"Timestamp": now - timedelta(minutes=minutes)}] * 100)
 
     def written(ledger, attempts):
         if step == "answered" and attempts[0].kind == "hook":
@@ -71,16 +72,19 @@ def test_killed_at_every_step_it_says_everything_once_and_calls_each_hook_under_
         words = [str(tmp_path / "db"), config, at, json.dumps(RULE), step]
         process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(KILLED), *words], stdout=subprocess.PIPE)
         slack.after_post = [partial(kill, process.pid)] if step == "sending" else []
+        slack.after_upload = [partial(kill, process.pid)] if step == "uploading" else []
         said, _ = process.communicate(timeout=120)
         assert process.returncode == (-signal.SIGKILL if step else 0), step
-        assert said == (b"" if step else b"True ['succeeded', 'succeeded', 'succeeded']\n")
+        assert said == (b"" if step else b"True ['succeeded', 'succeeded', 'succeeded', 'succeeded']\n")
 
     assert len([each for each in slack.roots if each["text"].startswith("FIRING")]) == 1
     times = Counter(each["metadata"]["event_payload"]["key"] for each in slack.posts)
     assert set(times.values()) == {1}
     told = json.dumps(slack.posts)
     assert all(f"killed {step}: " in told or f"service=killed {step}" in told for step in STEPS)
+    (first,) = [each for each in slack.roots if each["text"].startswith("FIRING")]
+    assert [each["type"] for each in first["blocks"]].count("image") == 1
     called = {got.json["labels"]["service"]: got.headers["Idempotency-Key"] for got in receiver.got}
     assert set(called) == {f"killed {step}" for step in STEPS}
     assert {got.headers["Idempotency-Key"] for got in receiver.got} == set(called.values())
-    assert len(STEPS) < len(receiver.got) <= len(STEPS) + 2
+    assert len(STEPS) < len(receiver.got) <= len(STEPS) + 3
