@@ -24,7 +24,7 @@ from tidegauge.alerting.http import Delivered, Outcome
 from tidegauge.alerting.notifiers import slack_thread
 from tidegauge.alerting.notifiers.slack import build
 from tidegauge.alerting.notifiers.slack_client import GuardedClient, NotSent
-from tidegauge.alerting.notifiers.slack_notes import Notes, Said, alerts_of, digest, event_key, messages
+from tidegauge.alerting.notifiers.slack_notes import Notes, Picture, Said, alerts_of, digest, event_key, messages
 from tidegauge.alerting.notifiers.slack_thread import Course
 from tidegauge.alerting.pictures import alt_text, draw
 from tidegauge.alerting.states import Notice, Transition
@@ -115,12 +115,13 @@ class SlackBot:
         """Put a chart into each thread that has none yet: upload it, note it, edit the first message."""
         done: set[str] = set()
         for each in alerts if self._draws else ():
-            thread = self._notes.thread_of(each.fingerprint) if each.open and each.evidence.chart else ""
-            if not thread or thread in done:
+            if not each.open or not each.evidence.chart:
                 continue
-            done.add(thread)
             try:
-                SLACK_PICTURES.labels(self._illustrated(each, thread)).inc()
+                thread = self._notes.thread_of(each.fingerprint)
+                if thread and thread not in done:
+                    done.add(thread)
+                    SLACK_PICTURES.labels(self._illustrated(each, thread)).inc()
             except NotSent as error:
                 self._draws = error.error not in _MAY_NOT_UPLOAD
                 SLACK_PICTURES.labels("failed").inc()
@@ -228,8 +229,15 @@ class SlackBot:
             thread=thread,
             page_url=self._threads.page_url,
             buttons=bool(self._settings.signing_secret.get_secret_value()),
-            pictures=self._notes.pictures([each for each, _ in told]),
+            pictures=self._pictures([each for each, _ in told]),
         )
+
+    def _pictures(self, alerts: Sequence[Transition]) -> dict[str, Picture]:
+        try:
+            return self._notes.pictures(alerts)
+        except StoreError:  # a picture is never worth a message
+            logger.exception("slack: a message to %s goes without its chart", self.name)
+            return {}
 
     def _undecided(self, alert: Transition) -> bool:
         if alert.notice is not Notice.PROPOSE:

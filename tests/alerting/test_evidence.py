@@ -91,7 +91,7 @@ def test_of_many_alerts_the_first_three_are_looked_into_and_each_once(
     find(alerts)
     find(alerts)
 
-    assert len(asked) == 16 + 3
+    assert len([sql for sql in asked if "alert_diagnoses" not in sql]) == 16 + 3
 
 
 @pytest.mark.parametrize(

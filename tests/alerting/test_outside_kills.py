@@ -1,4 +1,4 @@
-"""A process that is killed while it tells Slack, uploads a chart and calls a hook: one thread, one key for each call."""
+"""A process that is killed while it tells Slack, uploads a chart or calls a hook: one thread, one key for a call."""
 
 from __future__ import annotations
 
