@@ -190,11 +190,11 @@ def test_an_address_with_a_line_break_is_refused_on_load() -> None:
         Alerting.model_validate({"receivers": [values]})
 
 
-def test_pagerduty_is_told_of_reminders_and_acknowledgements_under_the_same_key(make_alert: Any) -> None:
+def test_pagerduty_is_told_of_reminders_acknowledgements_and_causes_under_the_same_key(make_alert: Any) -> None:
     elsewhere = (Notice.NONE, Notice.DIGEST, Notice.PROPOSE, Notice.HOOK, Notice.CALL)
     found = [build_pagerduty(make_alert(notice=each), "k") for each in Notice if each not in elsewhere]
 
-    actions = ["trigger", "resolve", "trigger", "trigger", "acknowledge"]
+    actions = ["trigger", "resolve", "trigger", "trigger", "acknowledge", "trigger"]
     assert [each["event_action"] for each in found] == actions
     assert len({each["dedup_key"] for each in found}) == 1
 
