@@ -495,7 +495,9 @@ class Detectors(Section):
     windows_per_run: int = Field(50, gt=0, description="windows evaluated per subject in one run, to catch up in steps")
     label_share: float = Field(0.9, gt=0, le=1, description="labels are compared once so many predictions have theirs")
     label_wait_days: float = Field(7, ge=0, description="or so long after the window, with the labels that have come")
-    incidents: tuple[Incident, ...] = Field((), description="stretches that no reference holds rows of, nor any season of a rule")
+    incidents: tuple[Incident, ...] = Field(
+        (), description="stretches that no reference holds rows of, nor any season of a rule"
+    )
     incident_files: tuple[Path, ...] = Field(
         (), description="YAML with more of them, as `tidegauge rules backtest` reads; read again when they change"
     )
