@@ -70,8 +70,8 @@ class Sources:
         if name == "features":
             return Hours.joined(list(self._in_chunks(model, span, family.streams)))
         rows = self._read(model, name, watch, span, now)[0]
-        span = span if name == "outputs" else self._labelled(model, rows, span, now)
-        return hours_of(rows, span, family.streams) if span.end > span.start else None
+        ready = span if name == "outputs" else self._labelled(model, rows, span, now)
+        return hours_of(rows, ready, family.streams) if ready else None
 
     def _in_chunks(self, model: str, span: Window, streams: Sequence[Stream]) -> Iterator[Hours]:
         """Whole features at a time, in the order of ``streams``, which has those of a feature side by side."""
@@ -102,14 +102,14 @@ class Sources:
         measured = max((row["kinds"] for row in rows), default=0) > CLASSES
         return rows, REGRESSION if measured else ERRORS
 
-    def _labelled(self, model: str, rows: Rows, span: Window, now: datetime) -> Window:
-        """The hours at the start of ``span`` whose labels are in, or are waited for no longer."""
+    def _labelled(self, model: str, rows: Rows, span: Window, now: datetime) -> Window | None:
+        """The hours at the start of ``span`` whose labels are in, or are waited for no longer; None: not one."""
         made = {row["at"]: row["n"] for row in self.rollups.outputs(model, (), span)}
         known = {row["at"]: row["n"] for row in rows if not row["dimension"]}
         end = span.start
         while end < span.end and self._in(int(end.timestamp()), made, known, now):
             end += HOUR
-        return Window(span.start, end)
+        return Window(span.start, end) if end > span.start else None
 
     def _in(self, at: int, made: dict[int, int], known: dict[int, int], now: datetime) -> bool:
         """As for the comparison of labels in windows: most are there, or nobody waits any longer."""

@@ -136,3 +136,13 @@ def test_a_model_without_a_past_is_undetermined_once_a_day(store: Store) -> None
 def test_no_wanted_page_means_no_look(store: Store, stream: Stream) -> None:
     settings = SETTINGS.model_copy(update={"false_pages_per_month": 0})
     assert list(SequentialRound(store, settings).run("risk", day(LEARNED + 1))) == []
+
+
+def test_labels_that_are_still_to_come_hold_up_no_other_family(store: Store) -> None:
+    def older(row: Row, _: object) -> None:
+        row["features"]["age"] += 30
+
+    stream = Stream(store)
+    stream.days(0, LEARNED, rows=480, labels_after_h=2)
+    stream.days(LEARNED, LEARNED + 2, change=older, rows=480, labels_after_h=96)
+    assert drifts(looked(store, LEARNED + 2), "age")
