@@ -85,7 +85,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/uv
 
 $(VENV)/.demo-light: pyproject.toml | $(BIN)/uv
 	@echo "Downloading Tidegauge's dependencies: about 0.4 GB (1.3 GB on disk), less what is cached"
-	@echo "LIGHT: without sentence-transformers and torch; text is not embedded, so embedding drift is not shown"
+	@echo "LIGHT: without sentence-transformers and torch; questions are compared by their words, not by their meaning"
 	@$(UV_INSTALL) --editable '.[demo]'
 	@touch $@
 

@@ -24,7 +24,7 @@ class DetectorLoop:
     Args:
         store: The database, migrated.
         settings: What to watch, and how.
-        embedder: Turns input texts into vectors; without one the drift of texts is undetermined, and says so.
+        embedder: Turns input texts into vectors; without one texts are not compared.
         mask: Takes out of texts what a finding must not show; rows may have come into ClickHouse past the receiver.
     """
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegauge.config import Detectors
+from tidegauge.detectors.embedding.hashing import Hashing
 from tidegauge.detectors.embedding.sentence_transformers import SentenceTransformers, installed
 
 
@@ -26,14 +27,16 @@ class Embedder(Protocol):
 
 
 def load_embedder(settings: Detectors) -> Embedder | None:
-    """The embedder that the configuration asks for; None where it is off, or ``auto`` and nothing is installed.
+    """The embedder that the configuration asks for; ``auto`` hashes where the packages of a model are not installed.
 
-    Its model is loaded with the first texts.
+    A model is loaded with the first texts. None where texts are not compared.
 
     Raises:
         MissingExtra: ``sentence-transformers`` was asked for by name and is not installed.
         ConfigError: there is no model of that name.
     """
-    if settings.embedder == "off" or (settings.embedder == "auto" and not installed(settings.embedding_model)):
+    if settings.embedder == "off":
         return None
+    if settings.embedder == "hashing" or (settings.embedder == "auto" and not installed(settings.embedding_model)):
+        return Hashing()
     return SentenceTransformers(settings.embedding_model)

@@ -25,7 +25,6 @@ from tidegauge.store import Store
 
 INPUT, WEEKLY = "input", "input_weekly"
 WEEK_H = 168
-MISSING = "no embedder is installed: pip install 'tidegauge[embeddings]', or set detectors.embedder to off"
 SILENT = "none of the {calls} calls recorded its input: turn capture_content on, or set detectors.embedder to off"
 
 
@@ -60,8 +59,8 @@ class ServiceRound:
         self._often = Often(store, self._corpus, embedder, settings.max_texts) if embedder else None
 
     def subjects(self, now: datetime) -> list[str]:
-        """Every service that has a watch; none where embedding is off."""
-        if self._settings.embedder == "off":
+        """Every service that has a watch; none without an embedder."""
+        if self._embedder is None:
             return []
         return [name for name in self._corpus.services(now) if watch_of(name, self._settings.services)]
 
@@ -103,8 +102,8 @@ class ServiceRound:
         return self._ledger.record(context, claims, phase)
 
     def _claims(self, service: str, check: Check, window: Window, datum: Datum, now: datetime) -> list[Claim]:
-        if self._embedder is None or datum.reason:
-            return [_unknown(check, datum.reason or MISSING, 0, 0)]
+        if datum.reason:
+            return [_unknown(check, datum.reason, 0, 0)]
         if check.often and self._often:
             return self._often.compare(service, check.watch, datum.spans or (), window, now)
         return self._by_rows(service, check, window, datum)

@@ -309,11 +309,14 @@ class Service:
 def proposing(store: Store, settings: Settings) -> Proposing:
     """What proposes failures for the golden set, with masking, and embeddings where the extra is installed."""
     from tidegauge.collectors.masking import Masker
+    from tidegauge.detectors.embedding import Hashing
     from tidegauge.judges.golden import Proposing
 
     def embed(texts: Sequence[str]) -> Matrix | None:
         embedder = _embedder(settings.detectors)
-        return embedder.encode(texts) if embedder else None
+        if embedder is None or isinstance(embedder, Hashing):
+            return None  # letters are compared there without one
+        return embedder.encode(texts)
 
     return Proposing(store, settings.golden, Masker(settings.masking).mask_text, embed)
 

@@ -508,8 +508,10 @@ class Detectors(Section):
     services: tuple[Watch, ...] = Field(
         (Watch(),), description="LLM services whose input texts are embedded and compared"
     )
-    embedder: Literal["auto", "sentence-transformers", "off"] = Field(
-        "auto", description="auto: sentence-transformers where the extra is installed; off: texts are not compared"
+    embedder: Literal["auto", "sentence-transformers", "hashing", "off"] = Field(
+        "auto",
+        description="auto: sentence-transformers where the extra is installed, else hashing, which sees words and not "
+        "their meaning; off: texts are not compared",
     )
     embedding_model: str = Field("", description="a sentence-transformers model; empty: all-MiniLM-L6-v2 as packaged")
     max_texts: int = Field(1000, gt=1, description="texts embedded per window, sampled by hash")

@@ -18,7 +18,7 @@ from genai_calls import insert_calls
 from numpy.typing import NDArray
 
 from tidegauge.config import Detectors, Incident, Reference, Watch
-from tidegauge.detectors.embedding import load_embedder
+from tidegauge.detectors.embedding import Embedder, Hashing, load_embedder
 from tidegauge.detectors.embedding.witness import grown_terms
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.runner import DetectorLoop
@@ -78,7 +78,7 @@ def calls(
     insert_calls(store, rows)
 
 
-def loop(store: Store, embedder: Hashed | None, **changes: object) -> DetectorLoop:
+def loop(store: Store, embedder: Embedder | None, **changes: object) -> DetectorLoop:
     return DetectorLoop(store, Detectors(services=(WATCH,)).model_copy(update=changes), embedder)
 
 
@@ -207,18 +207,9 @@ def test_what_a_finding_shows_is_masked(store: Store) -> None:
     assert not any("refund" in each.evidence + each.reason for each in found)
 
 
-def test_without_an_embedder_each_window_is_undetermined_once_and_says_what_to_install(store: Store) -> None:
+def test_without_an_embedder_nothing_is_said(store: Store) -> None:
     calls(store, 0)
-    calls(store, 1)
-    findings = loop(store, None).run(day(2.1))
-    assert [(each.feature, each.detector, each.verdict) for each in findings] == [("input", "mmd", "undetermined")] * 2
-    assert "pip install 'tidegauge[embeddings]'" in findings[0].reason
-    assert loop(store, None).run(day(2.1)) == []
-
-
-def test_where_embedding_is_off_nothing_is_said(store: Store) -> None:
-    calls(store, 0)
-    assert DetectorLoop(store, Detectors(services=(WATCH,), embedder="off")).run(day(1.1)) == []
+    assert loop(store, None).run(day(1.1)) == []
 
 
 def test_calls_that_recorded_no_input_are_undetermined(store: Store) -> None:
@@ -239,12 +230,28 @@ def test_a_word_counts_once_a_text_and_only_if_it_grew() -> None:
     assert grown == [{"term": "refund", "reference": 0.0, "current": 0.5}]
 
 
-def test_off_and_auto_without_the_packages_load_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_packages_auto_hashes_and_a_model_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidegauge.detectors.embedding.sentence_transformers.find_spec", lambda _: None)
     assert load_embedder(Detectors(embedder="off")) is None
-    assert load_embedder(Detectors(embedder="auto")) is None
+    assert isinstance(load_embedder(Detectors(embedder="auto")), Hashing)
     with pytest.raises(MissingExtra, match=r"tidegauge\[embeddings\]"):
         load_embedder(Detectors(embedder="sentence-transformers"))
+
+
+def test_hashing_puts_texts_with_words_in_common_together() -> None:
+    vectors = Hashing().encode(["I want my money back", "give me the money back", "the weather in Paris", "? 12"])
+    assert (vectors.shape, vectors.dtype) == ((4, 512), np.float32)
+    assert np.linalg.norm(vectors[:3], axis=1) == pytest.approx(1, abs=1e-5)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
+    assert Hashing().encode([]).shape == (0, 512)
+
+
+def test_a_new_topic_is_found_from_hashed_letters_alone(store: Store) -> None:
+    for number in range(6):
+        calls(store, number, share=0.0 if number < 5 else 0.3)
+    findings = loop(store, Hashing()).run(day(6.1))
+    drifts = {(each.feature, each.window_end) for each in findings if each.verdict == "drift" and not each.slice}
+    assert drifts == {("input", day(6))}
 
 
 def test_a_folder_without_a_model_is_refused_on_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,10 +196,9 @@ def _records_in() -> int:
 
 
 def _embeddings(embedder: str) -> str:
-    if embedder == "off":
-        return "off: drift of the questions' meaning is not looked for"
-    missing = "not installed: drift of the questions' meaning cannot be told (make demo without LIGHT=1 installs them)"
-    return "all-MiniLM-L6-v2 by sentence-transformers" if find_spec("sentence_transformers") else missing
+    if embedder == "auto" and find_spec("sentence_transformers"):
+        return "all-MiniLM-L6-v2 by sentence-transformers"
+    return "none: questions are compared by their words (make demo without LIGHT=1 installs a model of their meaning)"
 
 
 def _part(finding: Finding) -> Slice:

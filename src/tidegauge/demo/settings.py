@@ -39,7 +39,7 @@ def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: dat
         inbox_url: Where Slack and PagerDuty are played.
         models_url: OpenAI-compatible endpoint with the judge's model.
         shift_at: When the assistant's topics change; the reference ends well before.
-        light: Leave out sentence embeddings.
+        light: Compare questions by their words, without sentence embeddings.
     """
     page = _free(8600)
     return Settings(
@@ -58,7 +58,7 @@ def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: dat
                     step_hours=1,
                 ),
             ),
-            embedder="off" if light else "auto",
+            embedder="hashing" if light else "auto",
             false_pages_per_month=0,  # the year's figures are about weekly windows; `tidegauge calibrate` has the hours
         ),
         judges=Judges(enabled=True, base_url=models_url, api_key=SecretStr("none"), model=JUDGE, rate=0.06),

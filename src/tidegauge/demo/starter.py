@@ -2,8 +2,9 @@
 
     python -m tidegauge.demo.starter [--stream flights] [--fault drop:1 ...]
 
-Prints Markdown. Nothing is configured: rules, and for the flights detectors, are those that hold without a file. Each
-fault has a model or a service of its own in one database. See docs/rules.md for what came out.
+Prints Markdown. Nothing is configured: rules and detectors are those that hold without a file, texts are hashed, as
+where no extra is installed. Each fault has a model or a service of its own in one database. See docs/rules.md for what
+came out.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ from tidegauge.demo.flights.data import day_end
 from tidegauge.demo.flights.replay import AFTER_MIDNIGHT, Direct
 from tidegauge.demo.flights.stream import Day, FlightsStream
 from tidegauge.demo.flights.tables import markdown
+from tidegauge.detectors.embedding import load_embedder
 from tidegauge.detectors.runner import DetectorLoop
 from tidegauge.model import Window
 from tidegauge.store import Store
 
 CLEAN = "clean"
 DAY = timedelta(days=1)
-FIRST, FAULTY, LAST = date(2013, 7, 23), date(2013, 8, 22), date(2013, 8, 30)
-ASSISTANT_START, HOURS, PER_HOUR = datetime(2026, 1, 5, tzinfo=UTC), 48, 60
+FAULTY, DAYS_BEFORE, DAYS_SINCE = date(2013, 8, 22), 30, 8
+ASSISTANT_START, SEED, HOURS, PER_HOUR = datetime(2026, 1, 5, tzinfo=UTC), 3, 96, 60
 HEAD = ("fault", "right rule", "told by it", "after", "alerts of it", "other alerts", "pages", "messages")
 FLIGHTS: Mapping[str, tuple[str, ...]] = {
     "drop:1": ("No predictions",),
@@ -70,10 +72,10 @@ ASSISTANT: Mapping[str, tuple[str, ...]] = {
     "tool": ("Tool calls fail: signature",),
     "blocks": ("Guardrail blocks often: input_policy",),
     "model": ("LLM calls dearer than the day before",),
-    "topics": ("Drift found",),
+    "topics": ("Drift found: input",),
 }
 _OF_FLIGHTS = ("predictions", "attempts", "labelled", "labelling", "findings", "schema_changes", "performance")
-_OF_ASSISTANT = ("llm_calls", "feedback")
+_OF_ASSISTANT = ("llm_calls", "feedback", "findings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def fly(
     store: Store,
     stream: FlightsStream,
     texts: Sequence[str],
-    days: tuple[date, date, date] = (FIRST, FAULTY, LAST),
+    days: tuple[date, date, date],
     loop: DetectorLoop | None = None,
 ) -> None:
     """Store the flights of ``days`` (first, faulty from, last) for each fault of ``texts``, beside those without one.
@@ -125,10 +127,15 @@ def fly(
 
 
 def ask(store: Store, stream: odd.SteadyStream, texts: Sequence[str]) -> None:
-    """Store the assistant's spans for each fault of ``texts``, and without one, as services of those names."""
+    """Store the assistant's spans for each fault of ``texts``, and without one, as services of those names.
+
+    Detectors look when all are stored, at each window that has closed by then.
+    """
     for text in (CLEAN, *texts):
         fault = None if text == CLEAN else odd.parse_fault(text, stream.middle)
-        diagnose.play(store, stream, fault, text)
+        end = diagnose.play(store, stream, fault, text)
+    settings = Detectors(embedder="hashing")
+    DetectorLoop(store, settings, load_embedder(settings)).run(end + AFTER_MIDNIGHT)
 
 
 def rules_on(sources: Sequence[str]) -> list[Rule]:
@@ -199,19 +206,21 @@ def _counted(names: Counter[str]) -> str:
     return "; ".join(f"{name} ({count})" if count > 1 else name for name, count in names.items()) or "-"
 
 
-def flights_report(store: Store, texts: Sequence[str], stored: bool) -> Iterator[str]:
-    """The flights' part."""
+def flights_report(store: Store, texts: Sequence[str], day: date, stored: bool) -> Iterator[str]:
+    """The flights' part, with faults from ``day`` on."""
+    last = day + DAYS_SINCE * DAY
     if not stored:
-        fly(store, FlightsStream(), texts, loop=DetectorLoop(store, Detectors(embedder="off")))
-    since = day_end(FAULTY - DAY)
-    stretch = Stretch(Window(since - DAY, day_end(LAST)), timedelta(hours=2), since)
+        loop = DetectorLoop(store, Detectors(embedder="off"))
+        fly(store, FlightsStream(), texts, (day - DAYS_BEFORE * DAY, day, last), loop)
+    since = day_end(day - DAY)
+    stretch = Stretch(Window(since - DAY, day_end(last)), timedelta(hours=2), since)
     yield f"### Flights, {stretch.span.start:%F} to {stretch.span.end:%F}\n\n"
     yield from table(told(store, rules_on(_OF_FLIGHTS), stretch, texts), _expected(texts, FLIGHTS), since)
 
 
-def assistant_report(store: Store, texts: Sequence[str], stored: bool) -> Iterator[str]:
-    """The assistant's part."""
-    with odd.SteadyStream(3, ASSISTANT_START, HOURS, PER_HOUR) as stream:
+def assistant_report(store: Store, texts: Sequence[str], seed: int, stored: bool) -> Iterator[str]:
+    """The assistant's part, with the questions of ``seed``."""
+    with odd.SteadyStream(seed, ASSISTANT_START, HOURS, PER_HOUR) as stream:
         if not stored:
             ask(store, stream, texts)
         since = stream.middle
@@ -229,20 +238,26 @@ def main() -> None:
     """Print both tables, or the one asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stream", choices=("flights", "assistant"), help="only this one")
-    parser.add_argument("--fault", action="append", help="of that stream, without a day; given again for more")
+    parser.add_argument("--fault", action="append", help="of that stream, without a day; clean for none")
+    parser.add_argument("--day", type=date.fromisoformat, default=FAULTY, help="first with a fault, of the flights")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the assistant's questions")
     parser.add_argument("--data", type=Path, help="keep the streams here; where they are, the rules alone are replayed")
     asked = parser.parse_args()
     if asked.fault and not asked.stream:
         parser.error("--fault needs --stream")
-    parts = {"flights": (flights_report, FLIGHTS), "assistant": (assistant_report, ASSISTANT)}
     with tempfile.TemporaryDirectory() as temporary:
-        for name in [asked.stream] if asked.stream else parts:
-            report, known = parts[name]
+        for name in [asked.stream] if asked.stream else ("flights", "assistant"):
             folder = (asked.data or Path(temporary)) / name
             stored = folder.exists()
             store = Store(f"chdb://{folder}")
             migrate(store)
-            for part in report(store, asked.fault or list(known), stored):
+            texts = [each for each in asked.fault or (FLIGHTS if name == "flights" else ASSISTANT) if each != CLEAN]
+            parts = (
+                flights_report(store, texts, asked.day, stored)
+                if name == "flights"
+                else assistant_report(store, texts, asked.seed, stored)
+            )
+            for part in parts:
                 sys.stdout.write(part)
                 sys.stdout.flush()
             store.close()
