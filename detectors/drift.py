@@ -16,6 +16,7 @@ from tidegauge.detectors.integrity import about_types
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.sketches.profile import SketchProfile
+from tidegauge.detectors.spread import LEAST_WINDOWS
 from tidegauge.detectors.statistics import Undetermined, volume
 from tidegauge.detectors.traffic import OUTPUTS
 from tidegauge.detectors.verdicts import Hypothesis
@@ -25,6 +26,8 @@ Side: TypeAlias = Profile | SketchProfile
 """A reference or a window, as rows or as counts; both sides of a comparison are of one sort."""
 LEAST_ROWS = 50
 """Of a slice, on both sides: below that no effect worth a finding can be told from chance."""
+LEAST_COVER = 0.8
+"""Of the window's time, from a version's first row to its last: one that came or went has other hours than a day."""
 HISTORY_WINDOWS, HISTORY_DAYS, FEWEST_WINDOWS = 28, 28, 8
 
 
@@ -56,10 +59,15 @@ def untested(reason: str, reference: int, current: int, part: Slice = ALL) -> Cl
 
 
 class Parts:
-    """The parts of the traffic that can be tested, and why the others cannot."""
+    """The parts of the traffic that can be tested, and why the others cannot.
 
-    def __init__(self, reference: Side, current: Side, most: int) -> None:
+    With ``window``, the current one, and where the rows' times are known, a part that is new to the reference is not
+    tested: one day of it differs from the next by that day's weather.
+    """
+
+    def __init__(self, reference: Side, current: Side, most: int, window: Window | None = None) -> None:
         self._reference, self._current = reference.traffic, current.traffic
+        self._length_s = int(window.length.total_seconds()) if window else 0
         self.tested: list[Slice] = [ALL]
         self.untested: list[Claim] = []
         for dimension in self._current.dimensions:
@@ -84,8 +92,29 @@ class Parts:
             side = "window" if now < before else "reference"
             reason = f"{min(before, now)} rows in the {side} are too few for {part}: {LEAST_ROWS} are needed"
             self.untested.append(untested(reason, before, now, part))
+        elif reason := self._young(part) or self._passing(part):
+            self.untested.append(untested(reason, before, now, part))
         else:
             self.tested.append(part)
+
+    def _young(self, part: Slice) -> str:
+        """Says that a part is in too few of the windows that the reference has."""
+        seconds = self._reference.seconds
+        if not self._length_s or seconds is None:
+            return ""
+        windows = seconds // self._length_s
+        there, all_ = (len(np.unique(each)) for each in (windows[self._reference.index(part)], windows))
+        if there >= LEAST_WINDOWS or all_ < LEAST_WINDOWS:
+            return ""
+        return f"{part} is in {there} of the {all_} windows of the reference: {LEAST_WINDOWS} are needed"
+
+    def _passing(self, part: Slice) -> str:
+        """Says that a version came or went within the window."""
+        seconds = self._current.seconds
+        if not self._length_s or seconds is None or part.dimension != "version":
+            return ""
+        here = np.ptp(seconds[self._current.index(part)]) < LEAST_COVER * np.ptp(seconds)
+        return f"{part} came or went within the window" if here else ""
 
 
 def hypotheses(

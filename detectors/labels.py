@@ -98,6 +98,7 @@ class LabelRound:
     def _compared(
         self, scope: Scope, watch: Watch, rows: int, labelled: int, datum: Datum, now: datetime
     ) -> tuple[list[Hypothesis], list[Claim], str, Floors | None]:
+        assert scope.window
         if not labelled:
             reason = f"no labels came within {self._settings.label_wait_days:g} days"
             return [], [_unknown(reason, datum.rows, 0)], "", None
@@ -107,11 +108,10 @@ class LabelRound:
         dimensions = drift.dimensions_of(watch)
         numeric = reference.is_numeric("label")
         current = Profile(with_error(self._predictions.read_labels(scope, rows, dimensions, now), numeric))
-        parts = drift.Parts(reference, current, watch.max_slices)
+        parts = drift.Parts(reference, current, watch.max_slices, scope.window)
         coverage = _coverage(labelled, rows, self._settings.label_share)
         notes = [datum.note, drift.sampling_note(reference, current), coverage]
         hypotheses = list(_hypotheses(reference, current, parts.tested, Questions.of(watch)))
-        assert scope.window
         floors = self._spreads.floors(reference, scope.window, hypotheses, watch, datum.kind)
         return hypotheses, parts.untested, "; ".join(note for note in notes if note), floors
 

@@ -101,7 +101,7 @@ class ModelRound:
         if claim := self._incompatible(scope, datum, rows):
             return Compared(untested=[claim], note=datum.note)
         reference, current = self._sides(model, watch, window, rows, datum, now)
-        parts = drift.Parts(reference, current, watch.max_slices)
+        parts = drift.Parts(reference, current, watch.max_slices, window)
         questions = Questions.of(watch)
         hypotheses = list(drift.hypotheses(reference, current, parts.tested, questions))
         hypotheses += self._repeats.hypotheses(scope, datum.scope, datum.rows, questions)

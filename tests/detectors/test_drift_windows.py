@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from drift_stream import Row, Stream, day, drifts, loop, one, settings, unit_change
+from drift_stream import Change, Row, Stream, day, drifts, loop, one, settings, unit_change
 
 from tidegauge import instruments
 from tidegauge.config import Detectors, Reference, Watch
@@ -130,6 +130,23 @@ def test_a_version_that_the_reference_never_had_is_undetermined(store: Store) ->
     assert (found.dimension, found.verdict) == ("version", "undetermined")
     assert found.reason == "version=2 is not in the reference"
     assert drifts(findings) == set()
+
+
+def test_a_version_that_replaced_another_is_not_compared_with_its_first_days(store: Store) -> None:
+    def warmer(number: int) -> Change:
+        return lambda row, _: row["features"].update(age=row["features"]["age"] + 10 * (number % 3))
+
+    stream = Stream(store)
+    for number in range(12):
+        stream.days(number, number + 1, warmer(number), rows=300)
+        if number == 8:
+            stream.insert(stream.rows([day(9) + timedelta(minutes=at) for at in range(200)]))
+            stream.version = "2"
+    found = loop(store, reference=Reference(kind="trailing", days=8, gap_days=0)).run(day(12.1))
+    of_version = {(each.window_end, each.slice, each.reason) for each in found if each.dimension == "version"}
+    assert not [each for each in found if each.verdict == "drift" and each.dimension == "version"]
+    assert (day(10), "1", "version=1 came or went within the window") in of_version
+    assert (day(12), "2", "version=2 is in 2 of the 8 windows of the reference: 4 are needed") in of_version
 
 
 def test_values_beyond_the_most_frequent_are_counted_as_other(store: Store) -> None:
