@@ -26,6 +26,8 @@ Side: TypeAlias = Profile | SketchProfile
 """A reference or a window, as rows or as counts; both sides of a comparison are of one sort."""
 LEAST_ROWS = 50
 """Of a slice, on both sides: below that no effect worth a finding can be told from chance."""
+WEEK_S = 7 * 86_400
+"""What a part must have been there for: fewer days have not seen every weekday."""
 LEAST_COVER = 0.8
 """Of the window's time, from a version's first row to its last: one that came or went has other hours than a day."""
 HISTORY_WINDOWS, HISTORY_DAYS, FEWEST_WINDOWS = 28, 28, 8
@@ -62,7 +64,7 @@ class Parts:
     """The parts of the traffic that can be tested, and why the others cannot.
 
     With ``window``, the current one, and where the rows' times are known, a part that is new to the reference is not
-    tested: one day of it differs from the next by that day's weather.
+    tested: one day of it differs from the next by its weather and its weekday.
     """
 
     def __init__(self, reference: Side, current: Side, most: int, window: Window | None = None) -> None:
@@ -104,9 +106,10 @@ class Parts:
             return ""
         windows = seconds // self._length_s
         there, all_ = (len(np.unique(each)) for each in (windows[self._reference.index(part)], windows))
-        if there >= LEAST_WINDOWS or all_ < LEAST_WINDOWS:
+        needed = max(LEAST_WINDOWS, WEEK_S // self._length_s)
+        if there >= needed or all_ < needed:
             return ""
-        return f"{part} is in {there} of the {all_} windows of the reference: {LEAST_WINDOWS} are needed"
+        return f"{part} is in {there} of the {all_} windows of the reference: {needed} are needed"
 
     def _passing(self, part: Slice) -> str:
         """Says that a version came or went within the window."""

@@ -62,6 +62,8 @@ def compare(pair: Pair, watch: Watch, permutations: int) -> list[Claim]:
     hypotheses = [_hypothesis(pair, part, wanted, watch.false_discovery_rate, kept) for part in parts]
     floors = Floors(pair, watch.false_discovery_rate, len(parts) - 1) if watch.floor_from_reference else None
     claims = judge(hypotheses, watch.false_discovery_rate, floors)
+    if floors and floors.unknown:
+        claims = judge(hypotheses, watch.false_discovery_rate / LEAST_WINDOWS, floors)
     taken = len(pair.current.sample)
     note = f"{taken} of {pair.texts} texts, by hash" if taken < pair.texts else ""
     return [_shown(replace(each, reason="; ".join(filter(None, (each.reason, note)))), kept) for each in claims]
@@ -78,6 +80,14 @@ class Floors:
     rate: float
     slices: int
     _known: dict[Slice, Mapping[str, Spread]] = field(default_factory=dict)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether something would be drift without a word from the reference's own windows: they are too few.
+
+        Chance alone then decides, window after window until there are 4 of them, so each gets a quarter of the rate.
+        """
+        return any(not spread.known for spreads in self._known.values() for spread in spreads.values())
 
     def __call__(self, feature: str, part: Slice, detector: str, result: Result) -> Result:
         """The result with its floor, and a note of where that is from."""

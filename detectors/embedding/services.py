@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 
 from tidegauge.config import Detectors, Reference, Watch
-from tidegauge.detectors.embedding.corpus import Corpus, Texts
+from tidegauge.detectors.embedding.corpus import Corpus, Spans, Texts
 from tidegauge.detectors.embedding.embedder import Embedder
 from tidegauge.detectors.embedding.often import DETECTOR, Often, untested
 from tidegauge.detectors.embedding.rows import LEAST_TEXTS, Pair, compare, shown
@@ -25,6 +25,7 @@ from tidegauge.store import Store
 
 INPUT, WEEKLY = "input", "input_weekly"
 WEEK_H = 168
+KEPT = 16
 SILENT = "none of the {calls} calls recorded its input: turn capture_content on, or set detectors.embedder to off"
 
 
@@ -56,6 +57,7 @@ class ServiceRound:
         self._freezes = Freezes(store)
         self._incidents = Incidents(settings.incidents, settings.incident_files)
         self._first: dict[str, datetime] = {}
+        self._past: dict[tuple[str, str, tuple[Window, ...] | None], Texts] = {}
         self._often = Often(store, self._corpus, embedder, settings.max_texts) if embedder else None
 
     def subjects(self, now: datetime) -> list[str]:
@@ -109,21 +111,34 @@ class ServiceRound:
         return self._by_rows(service, check, window, datum)
 
     def _by_rows(self, service: str, check: Check, window: Window, datum: Datum) -> list[Claim]:
-        calls, texts = self._corpus.counts(service, [window])
+        current = self._corpus.read(service, [window], check.watch.slices, check.most)
+        texts = len(current.sample)
         if texts < LEAST_TEXTS:
+            calls = 0 if texts else self._corpus.counts(service, [window])[0]
             silent = SILENT.format(calls=calls) if calls else "no calls in the window"
             few = f"{texts} texts in the window are too few: {LEAST_TEXTS} are needed"
             return [_unknown(check, few if texts else silent, 0, texts)]
-        reference = self._corpus.read(service, datum.spans, check.watch.slices, check.most)
+        reference = self._known(service, check, datum.spans)
         if (found := len(reference.sample)) < LEAST_TEXTS:
             reason = f"{found} texts in the reference are too few: {LEAST_TEXTS} are needed"
             return [_unknown(check, reason, found, texts)]
-        current = self._corpus.read(service, [window], check.watch.slices, check.most)
+        texts = self._corpus.counts(service, [window])[1] if texts == check.most else texts
         own = partial(self._own, service, check, own_windows(datum.spans or (), window))
         return compare(Pair(check.feature, reference, current, own, texts), check.watch, self._settings.permutations)
 
     def _own(self, service: str, check: Check, own: Sequence[Window]) -> list[Texts]:
-        return [self._corpus.read(service, [each], check.watch.slices, check.most) for each in own]
+        return [self._known(service, check, [each]) for each in own]
+
+    def _known(self, service: str, check: Check, spans: Spans) -> Texts:
+        """Texts of the past, the last 16 of which are kept: windows of one reference ask for the same ones again."""
+        key = (service, check.feature, None if spans is None else tuple(spans))
+        found = self._past.pop(key, None)
+        if found is None or spans is None:
+            found = self._corpus.read(service, spans, check.watch.slices, check.most)
+        self._past[key] = found
+        while len(self._past) > KEPT:
+            del self._past[next(iter(self._past))]
+        return found
 
     def _explained(
         self, claim: Claim, service: str, check: Check, window: Window, datum: Datum, since: Drifting
