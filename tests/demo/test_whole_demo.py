@@ -47,6 +47,11 @@ def test_the_refusing_prompt_pages_and_the_page_reaches_slack_and_pagerduty(
     assert "Slack" in sent
 
 
+def test_the_shift_of_topics_is_told_without_a_model_of_meaning(run: subprocess.CompletedProcess[str]) -> None:
+    assert line(run.stdout, "drift", "stdlib-assistant input in all", "mmd")
+    assert line(run.stdout, "alert", "Drift in the questions", "fires", "subject=stdlib-assistant")
+
+
 def test_the_good_prompt_pages_nobody(run: subprocess.CompletedProcess[str]) -> None:
     assert not line(run.stdout, "High refusal rate", "prompt_version=v1")
 

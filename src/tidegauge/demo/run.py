@@ -41,15 +41,11 @@ AFTER_THE_WINDOW = timedelta(minutes=2)  # a detector waits for late records bef
 
 @dataclass(frozen=True, slots=True, order=True)
 class Event:
-    """Something that the replay does at a moment of simulated time.
-
-    ``live``: its records take their time from the clock, so no round may move it meanwhile.
-    """
+    """Something that the replay does at a moment of simulated time."""
 
     at: datetime
     order: int
     play: Callable[[], None] = field(compare=False)
-    live: bool = field(default=False, compare=False)
 
 
 def run_demo(*, stay: bool, fault: str = "", days: int = 275, light: bool = False) -> int:
@@ -87,6 +83,7 @@ class Replay:
         self._inbox = Inbox()
         stack.callback(self._inbox.close)
         self.clock = ReplayClock(START)
+        self._asked_at = ReplayClock(START)  # of the assistant, which is ahead of the rounds
         self._assistant = AssistantStream(0, _assistant_start(days), ASSISTANT_HOURS, QUESTIONS_PER_HOUR)
         stack.callback(self._assistant.close)
         settings = demo_settings(
@@ -95,8 +92,9 @@ class Replay:
         self.service = Service(settings, clock=self.clock, manual=True)
         stack.callback(self.service.close)
         self._flights = FlightsStream(fault)
-        self._flights_client = self._client(stack, "flight-delay-service", self.service.receiver_url, grpc=False)
-        self._assistant_client = self._client(stack, ASSISTANT, self.service.grpc_url, grpc=True)
+        flights, assistant = self.service.receiver_url, self.service.grpc_url
+        self._flights_client = self._client(stack, "flight-delay-service", flights, self.clock, grpc=False)
+        self._assistant_client = self._client(stack, ASSISTANT, assistant, self._asked_at, grpc=True)
         screen.start(self.service, fault)
 
     def run(self) -> None:
@@ -124,19 +122,17 @@ class Replay:
     def _play(self, at: datetime, events: list[Event], rounds: ThreadPoolExecutor, last: Future[None]) -> Future[None]:
         """Send what happens at ``at`` while the round before runs, then start the next; it reads nothing newer."""
         for event in events:
-            if event.live:
-                last.result()
             event.play()
         last.result()
         return rounds.submit(self._tick, at)
 
-    def _client(self, stack: ExitStack, name: str, url: str, *, grpc: bool) -> Client:
+    def _client(self, stack: ExitStack, name: str, url: str, clock: ReplayClock, *, grpc: bool) -> Client:
         client = init(
             name,
             url,
             protocol="grpc" if grpc else "http/protobuf",
             capture_content=True,
-            clock=self.clock,
+            clock=clock,
             strict=True,
             on_full="wait",
         )
@@ -153,7 +149,7 @@ class Replay:
     def _assistant_events(self) -> Iterator[Event]:
         begin = self._assistant.shift_at - timedelta(hours=ASSISTANT_HOURS / 2)
         for i in range(self._assistant.half_hours):
-            yield Event(begin + (i + 1) * HALF_HOUR + AFTER_THE_WINDOW, i, partial(self._ask, i), live=True)
+            yield Event(begin + (i + 1) * HALF_HOUR + AFTER_THE_WINDOW, i, partial(self._ask, i))
 
     def _fly(self, days: Sequence[Day]) -> None:
         for day in days:
@@ -161,7 +157,7 @@ class Replay:
         self._flights_client.flush(60)
 
     def _ask(self, half_hour: int) -> None:
-        self._assistant.run_half_hour(half_hour, self._assistant_client, self.clock)
+        self._assistant.run_half_hour(half_hour, self._assistant_client, self._asked_at)
 
     def _tick(self, now: datetime) -> None:
         self.clock.set(now)

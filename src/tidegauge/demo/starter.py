@@ -218,15 +218,15 @@ def flights_report(store: Store, texts: Sequence[str], day: date, stored: bool) 
     yield from table(told(store, rules_on(_OF_FLIGHTS), stretch, texts), _expected(texts, FLIGHTS), since)
 
 
-def assistant_report(store: Store, texts: Sequence[str], seed: int, stored: bool) -> Iterator[str]:
+def assistant_report(store: Store, texts: Sequence[str], seed: int, hours: int, stored: bool) -> Iterator[str]:
     """The assistant's part, with the questions of ``seed``."""
-    with odd.SteadyStream(seed, ASSISTANT_START, HOURS, PER_HOUR) as stream:
+    with odd.SteadyStream(seed, ASSISTANT_START, hours, PER_HOUR) as stream:
         if not stored:
             ask(store, stream, texts)
         since = stream.middle
-    half = timedelta(hours=HOURS / 2)
+    half = timedelta(hours=hours / 2)
     stretch = Stretch(Window(since - half + timedelta(hours=1), since + half), timedelta(minutes=5), since)
-    yield f"### Assistant, {HOURS} hours\n\n"
+    yield f"### Assistant, {hours} hours\n\n"
     yield from table(told(store, rules_on(_OF_ASSISTANT), stretch, texts), _expected(texts, ASSISTANT), since)
 
 
@@ -241,6 +241,7 @@ def main() -> None:
     parser.add_argument("--fault", action="append", help="of that stream, without a day; clean for none")
     parser.add_argument("--day", type=date.fromisoformat, default=FAULTY, help="first with a fault, of the flights")
     parser.add_argument("--seed", type=int, default=SEED, help="of the assistant's questions")
+    parser.add_argument("--hours", type=int, default=HOURS, help="of those, half of them before a fault")
     parser.add_argument("--data", type=Path, help="keep the streams here; where they are, the rules alone are replayed")
     asked = parser.parse_args()
     if asked.fault and not asked.stream:
@@ -255,7 +256,7 @@ def main() -> None:
             parts = (
                 flights_report(store, texts, asked.day, stored)
                 if name == "flights"
-                else assistant_report(store, texts, asked.seed, stored)
+                else assistant_report(store, texts, asked.seed, asked.hours, stored)
             )
             for part in parts:
                 sys.stdout.write(part)
