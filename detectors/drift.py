@@ -18,7 +18,7 @@ from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.sketches.profile import SketchProfile
 from tidegauge.detectors.spread import LEAST_WINDOWS
 from tidegauge.detectors.statistics import Undetermined, volume
-from tidegauge.detectors.traffic import OUTPUTS
+from tidegauge.detectors.traffic import OUTPUTS, Traffic
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice, Window
 
@@ -101,11 +101,11 @@ class Parts:
 
     def _young(self, part: Slice) -> str:
         """Says that a part is in too few of the windows that the reference has."""
-        seconds = self._reference.seconds
-        if not self._length_s or seconds is None:
+        reference = self._reference
+        if not self._length_s or not isinstance(reference, Traffic) or reference.seconds is None:
             return ""
-        windows = seconds // self._length_s
-        there, all_ = (len(np.unique(each)) for each in (windows[self._reference.index(part)], windows))
+        windows = reference.seconds // self._length_s
+        there, all_ = (len(np.unique(each)) for each in (windows[reference.index(part)], windows))
         needed = max(LEAST_WINDOWS, WEEK_S // self._length_s)
         if there >= needed or all_ < needed:
             return ""
@@ -113,11 +113,11 @@ class Parts:
 
     def _passing(self, part: Slice) -> str:
         """Says that a version came or went within the window."""
-        seconds = self._current.seconds
-        if not self._length_s or seconds is None or part.dimension != "version":
+        current = self._current
+        if not self._length_s or not isinstance(current, Traffic) or current.seconds is None:
             return ""
-        here = np.ptp(seconds[self._current.index(part)]) < LEAST_COVER * np.ptp(seconds)
-        return f"{part} came or went within the window" if here else ""
+        short = np.ptp(current.seconds[current.index(part)]) < LEAST_COVER * np.ptp(current.seconds)
+        return f"{part} came or went within the window" if short and part.dimension == "version" else ""
 
 
 def hypotheses(
