@@ -39,7 +39,7 @@ CLOSENESS: Mapping[str, int] = {
     "units": 4,
     "outliers": 4,
     "default value": 4,
-    "precision lost": 4,
+    "precision lost": 3,
     "missing": 3,
     "labels missing": 1,
     "labels late": 3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import combinations, permutations
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from tidegauge.detectors.diagnose.verdict import (
     BAD_FROM,
     EVERYTHING,
     MOST_STRENGTH,
+    SEARCHED,
     Level,
     Part,
     Stage,
@@ -24,7 +26,8 @@ from tidegauge.detectors.diagnose.verdict import (
 )
 from tidegauge.model import Slice
 
-FEWEST_PAIRS, FEWEST_IN_PART = 50, 20
+FEWEST_PAIRS, FEWEST_IN_PART = 50, 8
+"""Pairs since: in all, and in a part where the rest is as ever (few say it where they differ and no others do)."""
 FLOOR = 0.02
 NEARLY = 1e-6
 SOUND, ALIKE = 1.0, 0.95
@@ -61,17 +64,17 @@ def paired(ids: Hashes, copied: Hashes) -> Pairs | None:
 def skew(case: Case, so_far: Sequence[Verdict] = ()) -> list[Verdict]:
     """Each feature that differs between serving and training on more of the same predictions than before.
 
-    Where all that differ are one conversion of units apart, and no mark said so before, that is what it is called.
+    Where all that differ are one conversion of units apart, or two features carry each other's values, that is what it
+    is called, unless a mark said so before: the same predictions say it more surely than distributions do.
     """
     pairs = pairs_of(case)
     if pairs is None or case.copies is None:
         why = "no prediction since has a copy with role=training, so features cannot be compared on the same ids"
         return [Verdict("train/serve skew", Stage.DATA, Level.UNKNOWN, why)]
-    marked = frozenset().union(
-        *(each.columns for each in so_far if each.level is Level.BAD and closeness(each) > CLOSE)
-    )
+    known = [each for each in so_far if each.level is Level.BAD and closeness(each) > CLOSE]
+    marked = frozenset().union(*(each.columns for each in known))
     found = [v for name in case.rows.features for v in [_skewed(case, case.copies, pairs, name, name in marked)] if v]
-    found = _together(found)
+    found = _together(_exchanged(case, case.copies, pairs, found, {each.columns for each in known}))
     said = f"{len(pairs.served):,} predictions have the same features in training as in serving"
     return found or [Verdict("train/serve skew", Stage.DATA, Level.OK, said)]
 
@@ -79,10 +82,9 @@ def skew(case: Case, so_far: Sequence[Verdict] = ()) -> list[Verdict]:
 def _skewed(case: Case, copies: Rows, pairs: Pairs, name: str, marked: bool) -> Verdict | None:
     differs = differing(case.rows, copies, pairs, name)
     after = case.after[pairs.served]
-    strength, before, since = _growth(differs, after)
-    if strength < BAD_FROM:
+    part, strength, before, since = _part(case, pairs, differs, (EVERYTHING, *_growth(differs, after)))
+    if strength < (SEARCHED * BAD_FROM if part else BAD_FROM):
         return None
-    part, strength, before, since = _part(case, pairs, differs, (EVERYTHING, strength, before, since))
     unit = "" if marked else _conversion(case, copies, pairs, name, differs & after)
     others = not marked and not unit and _of_others(case.rows, copies, pairs, name, differs & after)
     said = f"differs from training's value in {since:.0%} of the same predictions since, {before:.0%} before"
@@ -93,6 +95,30 @@ def _skewed(case: Case, copies: Rows, pairs: Pairs, name: str, marked: bool) -> 
     numbers = {"differs before": before, "differs since": since} | ({"conversion": unit} if unit else {})
     cause, level = "units" if unit else "joined wrongly" if others else "skew", level_of(strength)
     return Verdict("train/serve skew", Stage.DATA, level, said, cause, name, part, strength, frozenset({name}), numbers)
+
+
+def _exchanged(
+    case: Case, copies: Rows, pairs: Pairs, found: Sequence[Verdict], known: Set[frozenset[str]]
+) -> list[Verdict]:
+    """With two features that have each other's value in training's copies named as one; not those already ``known``."""
+    numbers = [each for each in found if each.subject in case.rows.traffic.numeric]
+    for one, two in combinations(numbers, 2):
+        names = frozenset({one.subject, two.subject})
+        if names in known or min(_crossed(case, copies, pairs, *each) for each in permutations(names)) < ALIKE:
+            continue
+        name = ", ".join(sorted(names))
+        said = f"{name} have each other's values in training's copies of the same predictions"
+        both = replace(one, summary=said, cause="swapped", subject=name, columns=names)
+        return [both, *(each for each in found if each not in (one, two))]
+    return list(found)
+
+
+def _crossed(case: Case, copies: Rows, pairs: Pairs, served: str, copied: str) -> float:
+    """The share of predictions since, of those served with another value than training's, that have the other's."""
+    differs = differing(case.rows, copies, pairs, served) & case.after[pairs.served]
+    a = case.rows.traffic.numeric[served][pairs.served[differs]]
+    b = copies.traffic.numeric[copied][pairs.copied[differs]] if copied in copies.traffic.numeric else np.full(1, np.nan)
+    return float(np.isclose(a, b, rtol=NEARLY, atol=NEARLY, equal_nan=True).mean()) if len(a) else 0.0
 
 
 def as_in_training(case: Case, names: Set[str]) -> bool:

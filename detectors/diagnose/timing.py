@@ -9,7 +9,7 @@ from tidegauge.detectors.diagnose.rows import Floats, Ints, Mask
 from tidegauge.detectors.diagnose.verdict import MOST_STRENGTH, Level, Stage, Verdict
 from tidegauge.detectors.traffic import Category
 
-HOUR_S, DAY_H, DAY_MIN = 3600, 24, 1440
+HOUR_S, DAY_H, DAY_MIN, WEEK_D = 3600, 24, 1440, 7
 FOLLOWS = 0.8
 """The share of rows at one offset from the event's time with which a feature is called a clock."""
 REPEATED, SELDOM = 0.85, 0.5
@@ -40,7 +40,8 @@ def _shifted(case: Case, name: str) -> float | None:
             continue
         now = case.rows.seconds / HOUR_S * per_hour
         offset = np.floor(np.mod(values - np.floor(now), turn))
-        old, new = (_mode(offset[finite & mask]) for mask in (case.before, case.after))
+        recent = case.before & (case.day >= -WEEK_D)  # further back there may be another daylight saving time
+        old, new = (_mode(offset[finite & mask]) for mask in (recent, case.after))
         if old is not None and new is not None and old != new:
             return float((new - old + turn / 2) % turn - turn / 2) / per_hour
     return None

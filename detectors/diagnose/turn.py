@@ -133,13 +133,22 @@ def _of_number(name: str, values: Floats) -> list[tuple[str, Floats]]:
     found += [(f"the distribution of {name}", _share(cell == at, finite)) for at in range(len(edges) + 1)]
     if name == "score":
         return found
-    seen, counts = np.unique(known, return_counts=True)
-    for at in np.argsort(-counts)[:FREQUENT_VALUES]:
-        found.append((f"{FREQUENT} {name}, {seen[at]:g}", _share(values == seen[at], finite)))
+    for value in _grown(known):
+        found.append((f"{FREQUENT} {name}, {value:g}", _share(values == value, finite)))
     for grid in (1.0, 10.0):
         found.append(
             (f"the precision of {name}", _share(np.abs(np.mod(values + grid / 2, grid) - grid / 2) < 1e-9, finite))
         )
+    return found
+
+
+def _grown(values: Floats) -> Floats:
+    """The values whose share grew most from the first half of the rows to the last eighth."""
+    seen, places = np.unique(values, return_inverse=True)
+    half, late = len(values) // 2, len(values) // 8
+    early = np.bincount(places[:half], minlength=len(seen)) / max(1, half)
+    growth = np.bincount(places[-late:], minlength=len(seen)) / max(1, late) - early
+    found: Floats = seen[np.argsort(-growth)[:FREQUENT_VALUES]]
     return found
 
 
@@ -244,25 +253,45 @@ def deeper(rows: Rows, case: Case) -> list[tuple[str, Floats]]:
 
 def _level_change(day: Ints, values: Floats, name: str) -> tuple[float, int]:
     """The clarity of the clearest change of a series, and its day counted back from the end."""
+    told = _clarities(day, values, name)
+    best = int(np.argmax(told)) if len(told) else 0
+    return (float(told[best]), best - len(told)) if len(told) and told[best] > 0 else (0.0, 0)
+
+
+def _clarities(day: Ints, values: Floats, name: str) -> Floats:
+    """How clearly a series changes its level on each day from the first to the last; empty where little is known."""
     known = np.isfinite(values)
     if known.sum() < FEWEST:
-        return 0.0, 0
+        return np.empty(0)
     slot = day[known] - day.min()
     count = np.bincount(slot, minlength=int(-day.min()))
-    mean = np.bincount(slot, weights=values[known], minlength=len(count)) / np.maximum(count, 1)
+    total = np.bincount(slot, weights=values[known], minlength=len(count))
+    found = _never_before(total, count) if np.isin(values[known], (0.0, 1.0)).all() else np.zeros(len(count))
+    mean = total / np.maximum(count, 1)
     if name == VOLUME:
         mean = np.log(np.maximum(count, 1) / max(1.0, float(np.median(count))))
         mean -= _weekly(mean)
-    usable = count >= 20 if name != VOLUME else count >= 0
-    at = np.flatnonzero(usable)
+        found[:] = 0.0
+    at = np.flatnonzero(count >= 20 if name != VOLUME else count >= 0)
     floor = FLOORS.get(name.partition(" of ")[0], FLOOR) * max(1.0, float(np.nanstd(values)))
     told = clarity(mean[at], floor)
     if name.startswith(FREQUENT):  # a reading of the weather is frequent for a day, a default on every day
         told[~_above(mean[at])] = 0.0
-    if not told.any():
-        return 0.0, 0
-    best = int(np.argmax(told))
-    return float(told[best]), int(at[best] + day.min())
+    found[at] = np.maximum(found[at], told)
+    return found
+
+
+def _never_before(total: Floats, count: Ints) -> Floats:
+    """How clear the first day is of what was never seen before: as if its days had been drawn by lot from all.
+
+    The root of twice the log likelihood ratio, 0 on all other days. Days are counted, as the rows of one hang together.
+    """
+    found = np.zeros(len(count))
+    seen = np.flatnonzero(total > 0)
+    if len(seen) and FEWEST_BEFORE <= seen[0] <= len(count) - FEWEST_SINCE:
+        since = len(count) - seen[0]
+        found[seen[0]] = np.sqrt(2 * len(seen) * np.log(len(count) / since))
+    return found
 
 
 def _above(series: Floats) -> Mask:
