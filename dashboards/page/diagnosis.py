@@ -24,6 +24,8 @@ def page(request: Request) -> Response:
     found = _diagnosis(request)
     for name in ("start", "since", "until"):
         found[name] = datetime.fromisoformat(found[name])
+    for each in found["causes"]:
+        each["since"] = datetime.fromisoformat(each["since"])
     return render(
         request, "diagnosis.html", None, found=found, since=request.query_params.get("since", ""), name=found["model"]
     )

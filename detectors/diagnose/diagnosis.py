@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from tidegauge.detectors.diagnose import arrivals, truths
+from tidegauge.detectors.diagnose.began import dated
 from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case, days_of
 from tidegauge.detectors.diagnose.concept import concept
 from tidegauge.detectors.diagnose.downstream import downstream
@@ -16,7 +17,7 @@ from tidegauge.detectors.diagnose.features import categories, features
 from tidegauge.detectors.diagnose.llm.reader import ServiceReader
 from tidegauge.detectors.diagnose.llm.walk import walks
 from tidegauge.detectors.diagnose.outputs import scores, threshold, versions
-from tidegauge.detectors.diagnose.ranking import CLOSE, OUTPUTS, Cause, closeness, rank
+from tidegauge.detectors.diagnose.ranking import CLOSE, OUTPUTS, Cause, closeness, order, overlap, rank, weight
 from tidegauge.detectors.diagnose.reader import Asked, Reader
 from tidegauge.detectors.diagnose.relations import relations
 from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows, Truth, no_truth
@@ -48,7 +49,8 @@ class Diagnosis:
     Attributes:
         since: When the change began; ``how`` it was found.
         verdicts: All answers, in the order of the walk.
-        causes: What explains most of the change first.
+        causes: What explains most of the change first; of what is as bad, that which began at ``since`` before what
+            began at another moment (see ``began``).
         counts: What the rows are: predictions, or requests of an LLM service.
     """
 
@@ -62,6 +64,10 @@ class Diagnosis:
     verdicts: tuple[Verdict, ...]
     causes: tuple[Cause, ...]
     counts: str = "predictions"
+
+    def began(self, cause: Cause) -> datetime:
+        """When a cause began: with the change, or at a moment of its own."""
+        return cause.finding.began or self.since
 
     @property
     def wrong(self) -> bool:
@@ -138,8 +144,9 @@ def diagnose(store: Store, asked: Asked) -> Diagnosis:
     copies = reader.training_copies(asked, (asked.since or asked.until) - wide.history)
     if asked.since:
         return _at(reader, asked, Turn(asked.since, "", 0.0, True), rows, truth, ids, copies)
-    found = [_at(reader, asked, each, rows, truth, ids, copies) for each in turns(rows, asked.until, copies)]
-    return max(found, key=_told)
+    moments = turns(rows, asked.until, copies)
+    found = [_at(reader, asked, each, rows, truth, ids, copies) for each in moments]
+    return _together(found, [each.found for each in moments])
 
 
 def _service(store: Store, asked: Asked) -> Diagnosis:
@@ -150,7 +157,7 @@ def _service(store: Store, asked: Asked) -> Diagnosis:
             f"there are no predictions of {asked.model!r} and no LLM spans of a service of that name: `tidegauge "
             "diagnose` needs one of them"
         )
-    found = []
+    found, clear = [], []
     for begun, case, verdicts in walks(reader, asked):
         start = begun.at + timedelta(seconds=case.first * case.slot_s)
         counted = int(case.before.sum()) * case.rows.every, int(case.after.sum()) * case.rows.every
@@ -158,15 +165,37 @@ def _service(store: Store, asked: Asked) -> Diagnosis:
         causes = tuple(rank(verdicts))
         ended = (asked.model, start, begun.at, case.until, how)
         found.append(Diagnosis(*ended, *counted, tuple(verdicts), causes, "requests"))
-    return max(found, key=_told)
+        clear.append(begun.found)
+    return _together(found, clear)
+
+
+def _together(found: Sequence[Diagnosis], clear: Sequence[bool]) -> Diagnosis:
+    """The diagnosis that is believed, with the causes that began at other moments that are ``clear``."""
+    first = max(found, key=_told)
+    causes = list(first.causes)
+    for each in (one for one, is_clear in zip(found, clear, strict=True) if one is not first and is_clear):
+        own = (cause for cause in each.causes if cause.finding.began is None and cause.finding.level is Level.BAD)
+        for cause in own:
+            if not any(_same(cause.finding, other.finding) for other in causes):
+                causes.append(replace(cause, finding=replace(cause.finding, began=each.since)))
+    return replace(first, causes=tuple(sorted(causes, key=order)))
+
+
+def _same(one: Verdict, other: Verdict) -> bool:
+    """Whether both may be about the same thing: columns that both touch, in rows that can be in both."""
+    return bool(one.columns & other.columns) and overlap(one.part, other.part)
 
 
 def _told(each: Diagnosis) -> tuple[bool, bool, float]:
-    """Whether something is wrong, whether it is known closely what, and how much, and how much of it, that explains."""
-    if not each.wrong:
+    """Whether something began to be wrong then, whether it is known closely what, how sure, and how much that explains.
+
+    What is explained counts as a share: of all that is found at a moment, so that of two moments near each other that
+    is taken at which one cause is left rather than several halves of it.
+    """
+    if not each.wrong or each.causes[0].finding.began:
         return False, False, 0.0
     first = each.causes[0]
-    return True, closeness(first.finding) >= CLOSE, first.weight * first.share
+    return True, closeness(first.finding) >= CLOSE, weight(first.finding) * first.share
 
 
 def _at(
@@ -181,7 +210,7 @@ def _at(
         )
     notes = reader.notes(asked, begun.at)
     case = replace(case, truth=truth, ids_before=ids, notes=notes, copies=copies)
-    verdicts = walk(case)
+    verdicts = dated(case, walk(case))
     start = begun.at + timedelta(days=case.first)
     counted = int(case.before.sum()) * rows.every, int(case.after.sum()) * rows.every
     how = "as asked" if asked.since else begun.how
@@ -194,8 +223,8 @@ def walk(case: Case) -> list[Verdict]:
     so_far: list[Verdict] = []
     for check in CHECKS:
         so_far += check.run(case, so_far)
-    order = list(Stage)
-    return sorted(so_far, key=lambda each: order.index(each.stage))
+    stages = list(Stage)
+    return sorted(so_far, key=lambda each: stages.index(each.stage))
 
 
 def _case(asked: Asked, since: datetime, rows: Rows) -> Case:

@@ -169,7 +169,7 @@ def _marked(case: Case, values: Floats, cells: Cells, part: Part, usual: float) 
     both = Values(values[old], values[new], case.day[new], cells.edges, usual, bool(part))
     if not both.enough:
         return None
-    checks = SIGNATURES if _as_often(case, old, new, part) else (stuck,)
+    checks = SIGNATURES if _as_often(case, old, new, part) else (stuck, default_value)
     return next((mark for mark in (check(both) for check in checks) if mark), None)
 
 

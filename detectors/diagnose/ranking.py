@@ -4,18 +4,22 @@ The weight of a finding is log2(1 + strength): 1.6 where it is just bad, 5 at mo
 
 - it is bad itself;
 - what the other found changed lies downstream of what it changed: features and versions make scores, scores make
-  decisions and loss, labels make the loss, a traffic mix moves features;
-- both are about rows that can be the same;
+  decisions and loss, labels make the loss;
+- both are about rows that can be the same, and began together;
 - it comes earlier in the walk, or says more closely what happened to the same columns (``CLOSENESS``).
 
+A part of the traffic that grew or shrank explains besides what is found in that part alone: its rows are other ones.
+
 A cause is a finding that no other explains. Its rank is the sum of the weights of what it explains, itself included;
-bad before suspect, and consequences (stage downstream) after causes.
+bad before suspect, what began at the moment asked for before what began at another, and consequences (stage downstream)
+after causes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from math import log2
 
 from tidegauge.detectors.diagnose.llm.flow import LLM_CLOSENESS, LLM_FLOW
@@ -56,6 +60,9 @@ CLOSENESS: Mapping[str, int] = {
 }
 """How closely a kind of cause says what happened; 5 where it is not listed."""
 CLOSE = 3
+MIX = "traffic mix"
+APART = timedelta(days=2)
+"""What began nearer to each other than this began together."""
 STAGES = tuple(Stage)
 
 
@@ -64,8 +71,9 @@ class Cause:
     """A finding that nothing else explains, with what it explains itself.
 
     Attributes:
-        weight: The sum of the weights of the finding and of what it explains.
-        share: The same as a share of the weights of all findings, 0 to 1.
+        weight: The sum of the weights of the finding and of what it explains, consequences downstream left out: they
+            say how urgent it is and never why.
+        share: All that it explains, as a share of the weights of all findings, 0 to 1.
     """
 
     finding: Verdict
@@ -101,21 +109,31 @@ def rank(verdicts: Sequence[Verdict]) -> list[Cause]:
         if any(explains(other, each) for other in found if other is not each):
             continue
         explained = tuple(other for other in found if other is not each and explains(each, other))
-        own = weight(each) + sum(map(weight, explained))
-        causes.append(Cause(each, explained, own, own / total))
-    return sorted(causes, key=_order)
+        own = [each, *explained]
+        told = sum(weight(one) for one in own if one.stage is not Stage.DOWNSTREAM or one is each)
+        causes.append(Cause(each, explained, told, sum(map(weight, own)) / total))
+    return sorted(causes, key=order)
 
 
 def explains(cause: Verdict, other: Verdict) -> bool:
     """Whether ``other`` follows from ``cause``, by the rules above."""
-    if cause.level is not Level.BAD or not overlap(cause.part, other.part):
+    if cause.level is not Level.BAD or not overlap(cause.part, other.part) or not _together(cause, other):
         return False
     if _place(cause) == _place(other):
         return False
+    if cause.check == MIX and set(cause.part) <= set(other.part) and _place(cause) < _place(other):
+        return True
     same = other.columns <= cause.columns
     if same and _closer(cause, other):
         return True
     return other.columns <= reach(cause) and _place(cause) < _place(other) and not same
+
+
+def _together(one: Verdict, other: Verdict) -> bool:
+    """Whether they began at the same moment, as far as that is known."""
+    if one.began is None or other.began is None:
+        return one.began is other.began
+    return abs(one.began - other.began) < APART
 
 
 def reach(verdict: Verdict) -> frozenset[str]:
@@ -153,6 +171,8 @@ def closeness(verdict: Verdict) -> int:
     return CLOSENESS.get(verdict.cause, 5)
 
 
-def _order(cause: Cause) -> tuple[bool, bool, float, tuple[int, int]]:
+def order(cause: Cause) -> tuple[bool, bool, bool, float, tuple[int, int]]:
+    """What is first: see above."""
     finding = cause.finding
-    return finding.level is not Level.BAD, finding.stage is Stage.DOWNSTREAM, -cause.weight, _place(finding)
+    later = finding.stage is Stage.DOWNSTREAM
+    return finding.level is not Level.BAD, finding.began is not None, later, -cause.weight, _place(finding)

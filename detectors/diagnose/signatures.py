@@ -24,6 +24,8 @@ NEARLY_ALL = 0.99
 """The hour in which it began is not always found to the minute."""
 FAR, VERY_FAR, SAME, ABOUT = 10.0, 300.0, 1.5, 4.0
 """Outliers lie so many ranges beyond the range of before; what is left is the same within so many usual distances."""
+TRIMMED, MORE = (0.0005, 0.9995), 10.0
+"""Quantiles of before that outliers lie far outside of, and how many times as many there must be since."""
 GRIDS = (1000.0, 100.0, 10.0, 1.0, 0.1)
 ON_GRID, OFF_GRID = 0.999, 0.9
 MOST_ALIKE = 0.5
@@ -98,7 +100,8 @@ def default_value(values: Values) -> Mark | None:
     was = float((values.before == value).mean())
     if was >= RARE or share < FREQUENT or share > ON_GRID or not _every_day(values, value, share):
         return None
-    inside = bool(values.before.min() <= value <= values.before.max())
+    others = values.before[values.before != value]
+    inside = bool(len(others)) and bool(others.min() <= value <= others.max())
     if inside and (values.narrow or share < MANY):  # a new timetable has its own frequent values
         return None
     if values.distance_if(values.since[values.since != value]) > SAME * values.usual:
@@ -121,12 +124,14 @@ def _every_day(values: Values, value: float, share: float) -> bool:
 
 
 def outliers(values: Values) -> Mark | None:
-    """A few values far outside of all that was seen, while the rest is as ever."""
-    low, high = float(values.before.min()), float(values.before.max())
+    """A few values far outside of nearly all that was seen, while the rest is as ever."""
+    low, high = np.quantile(values.before, TRIMMED)  # the first hours may have been taken for hours before
+    if low == high:
+        low, high = values.before.min(), values.before.max()
     width = (FAR if values.varied else VERY_FAR) * max(high - low, abs(high) * 1e-9)
-    far = (values.since > high + width) | (values.since < low - width)
+    far, was = ((each > high + width) | (each < low - width) for each in (values.since, values.before))
     share, number = float(far.mean()), int(far.sum())
-    if not LEAST_OUTLIERS <= share <= MOST_OUTLIERS or number < FEWEST_OUTLIERS:
+    if not max(LEAST_OUTLIERS, MORE * was.mean()) <= share <= MOST_OUTLIERS or number < FEWEST_OUTLIERS:
         return None
     if values.distance_if(values.since[~far]) > ABOUT * values.usual:
         return None

@@ -117,7 +117,11 @@ def _crossed(case: Case, copies: Rows, pairs: Pairs, served: str, copied: str) -
     """The share of predictions since, of those served with another value than training's, that have the other's."""
     differs = differing(case.rows, copies, pairs, served) & case.after[pairs.served]
     a = case.rows.traffic.numeric[served][pairs.served[differs]]
-    b = copies.traffic.numeric[copied][pairs.copied[differs]] if copied in copies.traffic.numeric else np.full(1, np.nan)
+    b = (
+        copies.traffic.numeric[copied][pairs.copied[differs]]
+        if copied in copies.traffic.numeric
+        else np.full(1, np.nan)
+    )
     return float(np.isclose(a, b, rtol=NEARLY, atol=NEARLY, equal_nan=True).mean()) if len(a) else 0.0
 
 

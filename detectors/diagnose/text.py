@@ -27,7 +27,7 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
         "how": found.how,
         "counts": found.counts,
         "predictions": {"before": found.rows_before, "since": found.rows_since},
-        "causes": [_cause(each) for each in found.causes],
+        "causes": [_cause(found, each) for each in found.causes],
         "stages": [_stage(found, each) for each in Stage],
     }
 
@@ -39,7 +39,7 @@ def headline(found: Diagnosis) -> str:
         return f"{found.model}: nothing is wrong{more}"
     first = found.causes[0]
     return (
-        f"{found.model}: {_name(first.finding)} ({first.sure}), since {found.since:%Y-%m-%d %H:%M} UTC, "
+        f"{found.model}: {_name(first.finding)} ({first.sure}), since {found.began(first):%Y-%m-%d %H:%M} UTC, "
         f"in {part_text(first.finding.part)}"
     )
 
@@ -48,8 +48,9 @@ def _name(finding: Verdict) -> str:
     return f"{finding.cause}: {finding.subject}" if finding.subject else finding.cause
 
 
-def _cause(cause: Cause) -> dict[str, Any]:
+def _cause(found: Diagnosis, cause: Cause) -> dict[str, Any]:
     return _verdict(cause.finding) | {
+        "since": found.began(cause).isoformat(),
         "sure": cause.sure,
         "explains": round(cause.share, 3),
         "touches": sorted(frozenset().union(*(each.columns for each in (cause.finding, *cause.explains)))),
@@ -91,7 +92,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     lines += ["", *(_stage_line(each) for each in found["stages"])]
     if found["causes"]:
         lines += ["", "causes, what explains most first"]
-        lines += [_cause_line(at, each) for at, each in enumerate(found["causes"][:MOST_CAUSES], 1)]
+        lines += [_cause_line(at, each, found["since"]) for at, each in enumerate(found["causes"][:MOST_CAUSES], 1)]
         lines += ["", "next"]
         lines += [f"  {at}. {each['next']}" for at, each in enumerate(found["causes"][:MOST_CAUSES], 1)]
     return "\n".join(map(_one_line, lines))
@@ -110,9 +111,10 @@ def _stage_line(stage: Mapping[str, Any]) -> str:
     return f"  {stage['level']:<8} {stage['stage']:<{WIDTH}} {text}"
 
 
-def _cause_line(at: int, each: Mapping[str, Any]) -> str:
+def _cause_line(at: int, each: Mapping[str, Any], since: str) -> str:
     name = f"{each['cause']}: {each['subject']}" if each["subject"] else each["cause"]
-    return f"  {at}. {name} in {each['part']} - {each['level']}, {each['sure']}, explains {each['explains']:.0%}"
+    own = f" since {each['since'][:16].replace('T', ' ')}" if each["since"] != since else ""
+    return f"  {at}. {name} in {each['part']}{own} - {each['level']}, {each['sure']}, explains {each['explains']:.0%}"
 
 
 def _one_line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -50,6 +51,7 @@ class Verdict:
         columns: What is changed directly: ``label``, ``volume``, ``version``, ``score``, ``prediction``, ``loss``, or a
             feature's name.
         evidence: The numbers, by name.
+        began: When, where that is clearly another moment than the one asked for.
     """
 
     check: str
@@ -62,6 +64,7 @@ class Verdict:
     strength: float = 0.0
     columns: frozenset[str] = frozenset()
     evidence: Mapping[str, float | str] = field(default_factory=dict)
+    began: datetime | None = None
 
     @property
     def found(self) -> bool:

@@ -29,7 +29,9 @@ def answer(model: str, since: datetime | None, until: datetime, days: float) -> 
         "strength": 6.5,
         "summary": "missing in 100% of the rows",
     }
-    cause = verdict | {"sure": "very likely", "explains": 0.9, "followed by": [], "next": "check the feed"}
+    began_alone = {"since": "2026-03-28T06:00:00+00:00"}
+    said = {"sure": "very likely", "explains": 0.9, "followed by": [], "next": "check the feed"}
+    cause = verdict | began_alone | said
     return {
         "model": model,
         "wrong": model != "well",
@@ -54,6 +56,7 @@ def test_the_page_names_the_likeliest_cause_and_keeps_markup_as_text(page: TestC
     assert "Why" in text
     assert "region=south" in text
     assert "very likely; it explains 90 %" in text
+    assert "<dt>Since when</dt><dd>2026-03-28 06:00" in text
     assert MARKUP not in text
     assert "&lt;script&gt;" in text
 

@@ -41,26 +41,38 @@ class Shop:
         self.label = (rng.random(self.rows) < self.score).astype(np.int64)
         self.version = np.full(self.rows, "v1", dtype=object)
         self.embedder = np.full(self.rows, "mini-1", dtype=object)
+        self.sound = [self.age, self.postage, self.price, self.weight]
 
-    def store(self, store: Store) -> None:
-        """Into the tables, as the SDK's events become rows."""
-        when = [BEGAN + timedelta(seconds=float(each)) for each in self.at]
-        names = ["age", "postage", "price", "weight"]
+    def store(self, store: Store, copied: float = 0.0) -> None:
+        """Into the tables, as the SDK's events become rows; of a share of them also the sound copies of training."""
+        features = [self.age, self.postage, self.price, self.weight]
+        chosen = self.rng.random(self.rows) < copied
+        for role, values in (("production", features), ("training", [each[chosen] for each in self.sound])):
+            kept = chosen if role == "training" else np.ones(self.rows, dtype=np.bool_)
+            if kept.any():
+                store.insert_arrow("predictions", self._predictions(role, kept, values))
+        store.insert_arrow("labels", self._labels())
+
+    def _predictions(self, role: str, kept: NDArray[np.bool_], values: list[NDArray[np.float64]]) -> pa.Table:
+        rows = int(kept.sum())
+        at = pa.array([BEGAN + timedelta(seconds=float(each)) for each in self.at[kept]], pa.timestamp("us", "UTC"))
         columns = {
-            "timestamp": pa.array(when, pa.timestamp("us", "UTC")).cast(pa.timestamp("ns", "UTC")),
-            "prediction_id": list(self.ids),
-            "model": [MODEL] * self.rows,
-            "version": list(self.version),
-            "role": ["production"] * self.rows,
-            "features": _maps(names, [self.age, self.postage, self.price, self.weight], pa.float64()),
-            "categories": _maps(["region"], [self.region], pa.string()),
-            "value": [str(int(each >= 0.5)) for each in self.score],
-            "score": self.score,
-            "slices": _maps(["region"], [self.region], pa.string()),
-            "versions": _maps(["embedding_model"], [self.embedder], pa.string()),
+            "timestamp": at.cast(pa.timestamp("ns", "UTC")),
+            "prediction_id": list(self.ids[kept]),
+            "model": [MODEL] * rows,
+            "version": list(self.version[kept]),
+            "role": [role] * rows,
+            "features": _maps(["age", "postage", "price", "weight"], list(values), pa.float64()),
+            "categories": _maps(["region"], [self.region[kept]], pa.string()),
+            "value": [str(int(each >= 0.5)) for each in self.score[kept]],
+            "score": self.score[kept],
+            "slices": _maps(["region"], [self.region[kept]], pa.string()),
+            "versions": _maps(["embedding_model"], [self.embedder[kept]], pa.string()),
         }
-        store.insert_arrow("predictions", pa.table(columns))
-        known = [moment + timedelta(hours=20) for moment in when]
+        return pa.table(columns)
+
+    def _labels(self) -> pa.Table:
+        known = [BEGAN + timedelta(seconds=float(each), hours=20) for each in self.at]
         kept = [at for at in range(self.rows) if known[at] < UNTIL]
         labels = {
             "timestamp": pa.array([known[at] for at in kept], pa.timestamp("us", "UTC")).cast(
@@ -70,7 +82,7 @@ class Shop:
             "model": [MODEL] * len(kept),
             "value": [str(self.label[at]) for at in kept],
         }
-        store.insert_arrow("labels", pa.table(labels))
+        return pa.table(labels)
 
 
 Break = Callable[[Shop], None]
@@ -107,6 +119,22 @@ def released(shop: Shop) -> None:
     chosen = shop.since & (shop.rng.random(shop.rows) < 0.33)
     shop.version = np.where(chosen, "v2", shop.version)
     shop.score = np.where(chosen, shop.rng.random(shop.rows), shop.score)
+
+
+LATER = SINCE + timedelta(days=3)
+
+
+def pounds_then_blind(shop: Shop) -> None:
+    """The weight comes in pounds, and three days later the age is missing in one region."""
+    pounds(shop)
+    later = shop.at >= (DAYS_BEFORE + 3) * 86_400
+    shop.age = np.where(later & (shop.region == "south"), np.nan, shop.age)
+
+
+def exchanged_in_the_west(shop: Shop) -> None:
+    """The smallest region fills the age in for the price and the other way round."""
+    here = shop.since & (shop.region == "west")
+    shop.age, shop.price = np.where(here, shop.price, shop.age), np.where(here, shop.age, shop.price)
 
 
 def other_embedder(shop: Shop) -> None:

@@ -15,7 +15,8 @@ from tidegauge.detectors.diagnose.llm.symptoms import symptoms, values_of
 from tidegauge.detectors.diagnose.llm.topics import Words, topics
 from tidegauge.detectors.diagnose.reader import Asked
 from tidegauge.detectors.diagnose.rows import Floats, Rows, no_truth
-from tidegauge.detectors.diagnose.turn import CLEAR, MOST_NAMES, Turn, clarity
+from tidegauge.detectors.diagnose.series import MOST_NAMES
+from tidegauge.detectors.diagnose.turn import CLEAR, Turn, clarity
 from tidegauge.detectors.diagnose.verdict import Stage, Verdict
 from tidegauge.errors import TidegaugeError
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -56,6 +59,16 @@ def test_each_mark_is_seen_and_none_of_them_where_nothing_happened(
     }
     assert found["celsius"] is not None
     assert found["celsius"].evidence["conversion"] == "°F to °C"
+
+
+def test_marks_are_seen_though_the_first_hours_of_the_fault_were_taken_for_hours_before(
+    usual: Floats, more: Floats, rng: np.random.Generator
+) -> None:
+    far = np.where(rng.random(1000) < 0.02, more * 1000, more)
+    filled = np.where(rng.random(1000) < 0.2, -99.0, more)
+
+    assert outliers(values(np.append(usual, 60_000.0), far)) is not None
+    assert default_value(values(np.append(usual, [-99.0] * 10), filled)) is not None
 
 
 def columns(rng: np.random.Generator) -> tuple[NDArray[np.int64], dict[str, Category]]:
@@ -120,6 +133,26 @@ def test_what_says_more_closely_explains_what_says_less_and_suspicion_explains_n
     assert explains(late, gone)
     assert not explains(gone, late)
     assert not explains(vague, bad("scores off", Stage.MODEL, "score"))
+
+
+def test_a_cause_of_another_date_explains_nothing_and_comes_after_those_of_the_moment_asked_for() -> None:
+    gap = replace(bad("missing", Stage.DATA, "pressure", strength=30), began=datetime(2026, 3, 4, tzinfo=UTC))
+    grown = bad("part grew", Stage.LOGGING, "volume")
+    loss = bad("loss up", Stage.DOWNSTREAM, "loss", strength=8)
+
+    causes = rank([gap, grown, loss])
+
+    assert [each.finding.cause for each in causes] == ["part grew", "loss up", "missing"]
+    assert not explains(gap, loss)
+
+
+def test_a_part_that_grew_explains_what_is_found_in_it_alone() -> None:
+    here, there = Slice("carrier", "9E"), Slice("carrier", "B6")
+    grown = replace(bad("part grew", Stage.LOGGING, "volume", part=here), check="traffic mix")
+
+    assert explains(grown, bad("missing", Stage.DATA, "seats", part=here))
+    assert not explains(grown, bad("missing", Stage.DATA, "seats", part=there))
+    assert not explains(grown, bad("missing", Stage.DATA, "seats"))
 
 
 def test_names_from_telemetry_break_no_line_of_the_text() -> None:

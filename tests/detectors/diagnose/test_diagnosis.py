@@ -10,7 +10,7 @@ import pytest
 import shop
 from shop import MODEL, SINCE, UNTIL, Break, Shop
 
-from tidegauge.detectors.diagnose import Asked, Diagnosis, Stage, diagnose
+from tidegauge.detectors.diagnose import Asked, Diagnosis, Level, Stage, diagnose
 from tidegauge.detectors.diagnose.text import as_json, as_text
 from tidegauge.detectors.diagnose.verdict import part_text
 from tidegauge.errors import TidegaugeError
@@ -43,6 +43,33 @@ def test_the_true_cause_comes_first_with_its_part_and_about_the_day_it_began(
     assert (first.finding.cause, first.finding.subject, part_text(first.finding.part)) == (cause, subject, part)
     assert abs(found.since - SINCE) <= timedelta(days=1)
     assert found.how.startswith("found by scanning")
+
+
+def test_of_two_faults_the_one_of_the_moment_asked_for_comes_first_and_each_has_its_own_beginning(
+    store: Store,
+) -> None:
+    stream = Shop(np.random.default_rng(5))
+    shop.pounds_then_blind(stream)
+    stream.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    bad = [each for each in found.causes if each.finding.level is Level.BAD]
+    assert [each.finding.cause for each in bad] == ["units", "missing"]
+    assert found.began(bad[0]) == SINCE
+    assert abs(found.began(bad[1]) - shop.LATER) < timedelta(hours=2)
+    assert f" since {found.began(bad[1]):%Y-%m-%d %H:%M} - bad" in as_text(as_json(found))
+    assert diagnose(store, Asked(MODEL, UNTIL, shop.LATER)).causes[0].finding.cause == "missing"
+
+
+def test_training_copies_tell_an_exchange_in_a_small_part_from_two_features_that_no_longer_fit(store: Store) -> None:
+    stream = Shop(np.random.default_rng(5))
+    shop.exchanged_in_the_west(stream)
+    stream.store(store, copied=0.2)
+
+    first = diagnose(store, Asked(MODEL, UNTIL)).causes[0].finding
+
+    assert (first.cause, first.subject, part_text(first.part)) == ("swapped", "age, price", "region=west")
 
 
 def test_nothing_is_wrong_where_nothing_happened(store: Store) -> None:

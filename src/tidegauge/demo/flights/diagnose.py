@@ -3,8 +3,10 @@
     python -m tidegauge.demo.flights.diagnose [--fault units:temp@2013-07-01 ...] [--clean 2013-07-01 ...] [--copies]
     python -m tidegauge.demo.flights.diagnose --draw 20 --day 2013-06-24 --copies
 
-Prints Markdown. The diagnosis reads the tables and nothing else: neither the fault nor its day is told to it. A cause
-is the true one where its kind is what the fault is rightly called, and its feature and its part are the fault's.
+Prints Markdown. The diagnosis reads the tables and nothing else: neither the fault nor its day is told to it, unless
+``--given`` tells the day, as ``tidegauge diagnose --since`` does. A cause is the true one where its kind is what the
+fault is rightly called, and its feature and its part are the fault's. *Of its date* is its place among the causes said
+to have begun within two days of the fault: the record has faults of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from tidegauge.demo.flights.replay import Direct
 from tidegauge.demo.flights.stream import Day, FlightsStream, send_predictions
 from tidegauge.demo.flights.tables import markdown
 from tidegauge.detectors.diagnose import Asked, Cause, Diagnosis, diagnose
+from tidegauge.detectors.diagnose.ranking import APART
 from tidegauge.detectors.diagnose.verdict import part_text
 from tidegauge.store import Store
 
@@ -94,15 +97,21 @@ EXAMPLES = (
     "version:0.2",
     "version",
 )
-HEAD = ("fault", "place", "called", "in", "explains", "began", "first, where that is another", "seconds")
+HEAD = ("fault", "place", "of its date", "called", "in", "explains", "began", "first, where that is another", "seconds")
 CLEAN_HEAD = ("clean until", "bad", "suspect")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one fault came out: the place of the true cause among the causes, or None where it is not among them."""
+    """How one fault came out.
+
+    Attributes:
+        place: Of the true cause among the causes, None where it is not among them.
+        of_its_date: Its place among those said to have begun within two days of the fault, None where it is not.
+    """
 
     place: int | None
+    of_its_date: int | None
     found: Diagnosis
     seconds: float
 
@@ -155,8 +164,12 @@ def examine(store: Store, sound: FlightsStream, fault: Fault, *, copies: bool, g
     begun = time.process_time()
     found = diagnose(store, Asked(MODEL, end, fault.start if given else None))
     seconds = time.process_time() - begun
-    right = [at for at, each in enumerate(found.causes, 1) if is_true(fault, each)]
-    return Outcome(right[0] if right else None, found, seconds)
+    of_its_date = [each for each in found.causes if abs(found.began(each) - fault.start) < APART]
+    return Outcome(_place(fault, found.causes), _place(fault, of_its_date), found, seconds)
+
+
+def _place(fault: Fault, causes: Sequence[Cause]) -> int | None:
+    return next((at for at, each in enumerate(causes, 1) if is_true(fault, each)), None)
 
 
 def is_true(fault: Fault, cause: Cause) -> bool:
@@ -179,21 +192,25 @@ def _parts(fault: Fault) -> tuple[str, ...]:
 
 
 def report(
-    store: Store, sound: FlightsStream, faults: Sequence[str], clean: Sequence[date], copies: bool
+    store: Store, sound: FlightsStream, faults: Sequence[str], clean: Sequence[date], copies: bool, given: bool
 ) -> Iterator[str]:
     """The tables, line by line."""
-    yield f"### Faults{', with training copies' if copies else ''}\n\n" + markdown(HEAD, [])
+    said = f"{', with training copies' if copies else ''}{', the day told' if given else ''}"
+    yield f"### Faults{said}\n\n" + markdown(HEAD, [])
     places: Counter[str] = Counter()
+    dated = 0
     confused: Counter[tuple[str, str]] = Counter()
     for text in faults:
         fault = parse_fault(text)
-        found = examine(store, sound, fault, copies=copies)
+        found = examine(store, sound, fault, copies=copies, given=given)
+        dated += found.of_its_date == 1
         places[str(found.place)] += 1
         first = found.found.causes[0].finding.cause if found.found.causes else "nothing"
         confused[(fault.kind, first)] += 1
         yield f"| {' | '.join(_line(text, fault, found))} |\n"
     if faults:
-        yield f"\nTrue cause first: {places['1']} of {len(faults)}.\n\n### Confusion\n\n"
+        yield f"\nTrue cause first: {places['1']} of {len(faults)}; first of those of its date: {dated}.\n\n"
+        yield "### Confusion\n\n"
         yield markdown(("fault", "called first", "times"), [(a, b, str(n)) for (a, b), n in sorted(confused.items())])
     if clean:
         yield "\n### Without a fault\n\n" + markdown(CLEAN_HEAD, [])
@@ -209,13 +226,15 @@ def report(
 def _line(text: str, fault: Fault, found: Outcome) -> tuple[str, ...]:
     true, all_causes = found.cause, found.found.causes
     other = _name(all_causes[0]) if all_causes and found.place != 1 else ""
-    began = f"{(found.found.since - fault.start) / timedelta(hours=1):+.0f} h"
+    since = found.found.began(true) if true else found.found.since
+    began = f"{(since - fault.start) / timedelta(hours=1):+.0f} h"
     if true is None:
-        return text, "-", "-", "-", "-", began, other or "nothing is wrong", f"{found.seconds:.1f}"
+        return text, "-", "-", "-", "-", "-", began, other or "nothing is wrong", f"{found.seconds:.1f}"
     finding = true.finding
     return (
         text,
         f"{found.place} of {len(all_causes)}",
+        str(found.of_its_date or "-"),
         " ".join(filter(None, (finding.cause, finding.subject))),
         part_text(finding.part),
         f"{true.share:.0%}",
@@ -238,13 +257,14 @@ def main() -> None:
     parser.add_argument("--draw", type=int, help="in place of the examples, so many faults drawn by lot with the day")
     parser.add_argument("--clean", action="append", help="last day of a stretch without a fault; given again for more")
     parser.add_argument("--copies", action="store_true", help="store training's copy of a twentieth of the flights")
+    parser.add_argument("--given", action="store_true", help="tell the diagnosis the day on which the fault began")
     asked = parser.parse_args()
     faults = _faults(asked.fault, asked.day, asked.draw, bool(asked.clean))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"chdb://{folder}")
         migrate(store)
         clean = [date.fromisoformat(each) for each in asked.clean or ()]
-        for part in report(store, FlightsStream(), faults, clean, asked.copies):
+        for part in report(store, FlightsStream(), faults, clean, asked.copies, asked.given):
             sys.stdout.write(part)
             sys.stdout.flush()
         store.close()

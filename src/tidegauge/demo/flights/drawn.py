@@ -1,7 +1,8 @@
 """Faults drawn by lot for a day, so that nobody chooses those on which the diagnosis is judged.
 
 Kinds come at most once each; the feature, the part of the traffic and the numbers are drawn as well. Drawn again is
-what would leave more than half of the values that it touches as they are, such as inches of rain in mm on dry days.
+what would leave more than half of the values that it touches as they are, such as inches of rain in mm, or times a
+thousand, on dry days.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from tidegauge.demo.flights.faults import CHOICES, CORRUPTIBLE, ORIGINS, UNITS, 
 LEAST_PART = 0.03
 """The share of the flights that a carrier has at least, to be drawn."""
 LEAST_CHANGED = 0.5
-TOUCHES_ALL = ("units", "missing", "constant", "precision", "skew", "swap", "stale")
-"""Kinds that change every value of the part, so far as it is another one."""
+COUNTED = ("units", "missing", "constant", "precision", "skew", "swap", "stale", "outliers")
+"""Kinds of which it is counted how many values of the part they make another."""
 
 
 def drawn_faults(rows: pl.DataFrame, day: date, number: int, days: int = 10) -> list[str]:
@@ -43,7 +44,7 @@ def _changing(
     carriers = _carriers(window)
     while True:
         text = f"{':'.join([kind, *_arguments(kind, carriers, rng)])}@{day}"
-        if kind not in TOUCHES_ALL or _changed(window, parse_fault(text), rows) >= LEAST_CHANGED:
+        if kind not in COUNTED or _changed(window, parse_fault(text), rows) >= LEAST_CHANGED:
             yield text
 
 
@@ -80,7 +81,13 @@ def _arguments(kind: str, carriers: list[str], rng: np.random.Generator) -> list
 
 
 def _changed(window: pl.DataFrame, fault: Fault, training: pl.DataFrame) -> float:
-    """The least share, over the features of a fault, of the values in its part that it makes another."""
+    """The least share, over the features of a fault, of the values in its part that it makes another.
+
+    Of outliers, which are few, the share of values that would be another one if they were among them.
+    """
+    if fault.kind == "outliers":
+        values = window.filter(fault.touches())[fault.feature].to_numpy()
+        return float(np.mean(np.isfinite(values) & (values != 0)))
     after = damage.damaged(window, fault, training)
     touched = window.select(fault.touches().alias("x"))["x"]
     pairs = [(window[name].filter(touched), after[name].filter(touched)) for name in fault.features]

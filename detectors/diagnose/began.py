@@ -1,0 +1,63 @@
+"""When each finding began by itself, so that two faults of different dates are two causes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+
+from tidegauge.detectors.diagnose.case import Case
+from tidegauge.detectors.diagnose.features import present
+from tidegauge.detectors.diagnose.outputs import losses
+from tidegauge.detectors.diagnose.series import FREQUENT, VOLUME, Series, of_labels, of_number
+from tidegauge.detectors.diagnose.turn import beginning
+from tidegauge.detectors.diagnose.verdict import Verdict
+
+LEVEL = ("the mean", "the distribution")
+NUMBERS: Mapping[str, tuple[str, ...]] = {
+    "default value": (FREQUENT,),
+    "stuck": (FREQUENT,),
+    "outliers": ("far values",),
+    "precision lost": ("the precision",),
+    **dict.fromkeys(("units", "swapped", "moved", "scores off"), LEVEL),
+}
+"""By cause, the series of the columns that show it, by how their names begin."""
+LABELS: Mapping[str, str] = {
+    "labels missing": "the share of labels",
+    "labels late": "the delay",
+    "labels flipped": "the agreement of labels",
+    "label class lost": "the mean label",
+}
+SHARES = ("part grew", "part shrank", "part gone", "new version", "new category")
+"""Causes that show in how many of the rows are of their part."""
+
+
+def dated(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The same, with ``began`` where a finding clearly began at another moment than ``case.since``."""
+    return [replace(each, began=_began(case, each)) if each.found else each for each in verdicts]
+
+
+def _began(case: Case, each: Verdict) -> datetime | None:
+    if each.cause in SHARES:
+        share = case.rows.rows_in(each.part).astype(np.float64)
+        return beginning(case.rows, [("", share)], case.until, case.since)
+    inside = case.only(case.rows.rows_in(each.part)) if each.part else case
+    return beginning(inside.rows, list(_series(inside, each)), case.until, case.since)
+
+
+def _series(case: Case, each: Verdict) -> Iterator[Series]:
+    """What shows the finding among the rows of its part."""
+    rows, numeric = case.rows, case.rows.traffic.numeric
+    if each.cause in ("volume drop", "volume rise"):
+        yield VOLUME, np.ones(rows.count)
+    if each.cause == "missing":
+        yield from (("", (~present(case, name)).astype(np.float64)) for name in each.columns)
+    if each.cause == "concept" and (loss := losses(case)) is not None:
+        yield "", loss
+    found = of_labels(rows, case.until.timestamp()) if each.cause in LABELS else []
+    for name in sorted(each.columns & numeric.keys()) if each.cause in NUMBERS else ():
+        found += of_number(name, numeric[name])
+    prefixes = NUMBERS.get(each.cause) or LABELS.get(each.cause, "")
+    yield from (one for one in found if one[0].startswith(prefixes))
