@@ -116,13 +116,11 @@ def _exchanged(
 def _crossed(case: Case, copies: Rows, pairs: Pairs, served: str, copied: str) -> float:
     """The share of predictions since, of those served with another value than training's, that have the other's."""
     differs = differing(case.rows, copies, pairs, served) & case.after[pairs.served]
+    if copied not in copies.traffic.numeric or not differs.any():
+        return 0.0
     a = case.rows.traffic.numeric[served][pairs.served[differs]]
-    b = (
-        copies.traffic.numeric[copied][pairs.copied[differs]]
-        if copied in copies.traffic.numeric
-        else np.full(1, np.nan)
-    )
-    return float(np.isclose(a, b, rtol=NEARLY, atol=NEARLY, equal_nan=True).mean()) if len(a) else 0.0
+    b = copies.traffic.numeric[copied][pairs.copied[differs]]
+    return float(np.isclose(a, b, rtol=NEARLY, atol=NEARLY, equal_nan=True).mean())
 
 
 def as_in_training(case: Case, names: Set[str]) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 from tidegauge.demo.flights import FlightsStream, data, parse_fault
 from tidegauge.demo.flights.damage import damaged
+from tidegauge.demo.flights.drawn import drawn_faults
 from tidegauge.demo.flights.faults import CHOICES, NEW_CODES, UNITS
 from tidegauge.errors import ConfigError
 
@@ -236,3 +237,14 @@ def test_a_wrong_argument_is_named(text: str, reason: str) -> None:
         parse_fault(text)
     assert reason in str(raised.value)
     assert text in str(raised.value)
+
+
+def test_a_fault_is_drawn_only_where_it_changes_most_of_the_values_it_is_about() -> None:
+    rows = data.load(SAMPLE)
+    dry = rows.with_columns(precip=pl.lit(0.0))
+    drawn = [drawn_faults(dry, DAY + timedelta(days=at), len(CHOICES)) for at in range(40)]
+
+    assert all(sorted({each.partition("@")[0].split(":")[0] for each in day}) == sorted(CHOICES) for day in drawn)
+    named = {each.partition("@")[0] for day in drawn for each in day}
+    assert not any(each.startswith(("outliers:precip", "units:precip", "precision:precip")) for each in named)
+    assert any(each.startswith("outliers:") for each in named)

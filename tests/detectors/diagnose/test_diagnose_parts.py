@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from tidegauge.detectors.diagnose.conversions import units
 from tidegauge.detectors.diagnose.ranking import explains, rank
+from tidegauge.detectors.diagnose.rows import Rows
 from tidegauge.detectors.diagnose.signatures import Mark, Values, coarser, default_value, outliers, stuck
 from tidegauge.detectors.diagnose.slices import search
 from tidegauge.detectors.diagnose.text import as_text
+from tidegauge.detectors.diagnose.turn import turns
 from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict
 from tidegauge.detectors.statistics.bins import NumericBins
-from tidegauge.detectors.traffic import Category
+from tidegauge.detectors.traffic import Category, Traffic
 from tidegauge.model import Slice
 
 Floats = NDArray[np.float64]
@@ -112,6 +114,22 @@ def test_the_search_says_nothing_where_there_is_nothing_to_compare(rng: np.rando
 def bad(cause: str, stage: Stage, *columns: str, part: Slice | None = None, strength: float = 4.0) -> Verdict:
     where = (part,) if part else ()
     return Verdict(cause, stage, Level.BAD, "", cause, "", where, strength, frozenset(columns))
+
+
+def test_a_rare_value_never_seen_before_tells_the_hour_it_began(rng: np.random.Generator) -> None:
+    days, since = 50, 40
+    rows = days * A_DAY
+    seconds = np.sort(rng.uniform(0, days * 86_400, rows))
+    filled = (seconds >= since * 86_400) & (rng.random(rows) < 0.02)
+    sizes = np.where(filled, -1.0, rng.integers(1, 40, rows))
+    traffic = Traffic(rows, {"size": sizes}, {}, {}, 1)
+    ids, none = np.arange(1, rows + 1, dtype=np.uint64), Category(np.full(rows, -1, np.int32), ())
+    stream = Rows(traffic, ids, seconds, none, np.full(rows, np.nan))
+
+    clearest = turns(stream, datetime.fromtimestamp(days * 86_400, UTC))[0]
+
+    assert clearest.by == "frequent value of size, -1"
+    assert abs(clearest.at.timestamp() - float(seconds[filled].min())) < 3600
 
 
 def test_a_cause_ranks_by_what_it_explains_downstream_of_it_in_its_rows() -> None:
