@@ -100,9 +100,7 @@ def default_value(values: Values) -> Mark | None:
     was = float((values.before == value).mean())
     if was >= RARE or share < FREQUENT or share > ON_GRID or not _every_day(values, value, share):
         return None
-    others = values.before[values.before != value]
-    inside = bool(len(others)) and bool(others.min() <= value <= others.max())
-    if inside and (values.narrow or share < MANY):  # a new timetable has its own frequent values
+    if (values.narrow or share < MANY) and not _alone(values, value):  # a new timetable has its own frequent values
         return None
     if values.distance_if(values.since[values.since != value]) > SAME * values.usual:
         return None
@@ -110,6 +108,15 @@ def default_value(values: Values) -> Mark | None:
     return Mark(
         "default value", said, min(32.0, share / max(was, RARE)), {"value": value, "share": share, "before": was}
     )
+
+
+def _alone(values: Values, value: float) -> bool:
+    """Whether a value lies outside of all others before, with no others beside it: a warm spell brings several."""
+    others = values.before[values.before != value]
+    if not len(others) or others.min() <= value <= others.max():
+        return False
+    beyond = values.since[values.since > others.max() if value > others.max() else values.since < others.min()]
+    return bool((beyond == value).mean() >= NEARLY_ALL)
 
 
 def _frequent(values: Floats) -> Floats:
@@ -120,7 +127,8 @@ def _frequent(values: Floats) -> Floats:
 def _every_day(values: Values, value: float, share: float) -> bool:
     days = np.unique(values.days)
     shares = [(values.since[values.days == day] == value).mean() for day in days if (values.days == day).sum() >= 20]
-    return len(shares) > 1 and min(shares) >= share / 2
+    fewest = 3 if values.narrow else 2  # one airport has a spell of two days sooner than all have
+    return len(shares) >= fewest and min(shares) >= share / 2
 
 
 def outliers(values: Values) -> Mark | None:

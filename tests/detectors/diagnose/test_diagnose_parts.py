@@ -73,6 +73,14 @@ def test_marks_are_seen_though_the_first_hours_of_the_fault_were_taken_for_hours
     assert default_value(values(np.append(usual, [-99.0] * 10), filled)) is not None
 
 
+def test_a_warm_spell_beyond_all_that_was_seen_is_no_default(usual: Floats, more: Floats) -> None:
+    row = np.arange(1000)
+    spell = np.where(row % 8 == 0, float(usual.max()) + 1 + row % 3, more)
+
+    assert default_value(values(usual, spell)) is None
+    assert default_value(values(usual, np.where(row % 8 == 0, float(usual.max()) + 1, more))) is not None
+
+
 def columns(rng: np.random.Generator) -> tuple[NDArray[np.int64], dict[str, Category]]:
     rows = DAYS * A_DAY
     country = Category(rng.integers(0, 6, rows).astype(np.int32), tuple("abcdef"))
