@@ -1,16 +1,21 @@
 """Concept: whether the same inputs, as scores sum them up, have other outcomes than before.
 
 The outcome less what was seen before at the same score says nothing about how often which score comes: a change of
-inputs alone leaves its mean at 0. So P(y given X) is told from P(X), as far as the score holds what X says of y.
+inputs alone leaves its mean at 0. So P(y given X) is told from P(X), as far as the score holds what X says of y. Of a
+model of numbers the outcome is its error and the score its prediction; how far errors lie apart is asked as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import Case
-from tidegauge.detectors.diagnose.change import shift
+from tidegauge.detectors.diagnose.change import Change, shift
 from tidegauge.detectors.diagnose.curve import Curve
+from tidegauge.detectors.diagnose.outputs import begun
 from tidegauge.detectors.diagnose.rows import Floats, Mask
 from tidegauge.detectors.diagnose.slices import Explained, search
 from tidegauge.detectors.diagnose.verdict import (
@@ -18,78 +23,133 @@ from tidegauge.detectors.diagnose.verdict import (
     EVERYTHING,
     SUSPECT_FROM,
     Level,
+    Part,
     Stage,
     Verdict,
-    level_of,
     part_text,
+    told,
 )
+from tidegauge.detectors.statistics import Undetermined
 
-FLOOR, PART_FLOOR = 0.05, 0.08
+FLOOR, PART_FLOOR = 0.1, 0.16
+"""The least change that matters, in spreads of one outcome: of two classes 0.05 and 0.08."""
 SEED = 20130701
 SIGNIFICANT = 0.01
+FEW = 200
+CHECK = "outcome at the same score"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A number of each row, nan where unknown, whose mean before is 0 in every cell; ``said`` of a change of it."""
+
+    values: Floats
+    said: str
+    rises: bool = False
+
+    def strength(self, found: Change) -> float:
+        """That of a change; 0 where only a rise counts and it fell."""
+        return 0.0 if self.rises and found.delta < 0 else float(found.strength)
 
 
 def concept(case: Case) -> list[Verdict]:
-    """In all traffic; then in the part that the search over slices finds, where it finds one."""
+    """In all traffic; then in the part that the search over slices finds, alone where the rest is as ever.
+
+    A version that began with the change answers the same inputs by other scores: its rows are left out.
+    """
+    case = _known(case)
     curve = Curve.of(case)
-    if curve is None:
-        why = "scores and labels of two classes are needed, 500 of them before the change"
-        return [Verdict("outcome at the same score", Stage.CONCEPT, Level.UNKNOWN, why)]
-    if (case.after & ~np.isnan(curve.label)).sum() < 100:
-        return [Verdict("outcome at the same score", Stage.CONCEPT, Level.UNKNOWN, "hardly any label has come yet")]
-    return [_whole(case, curve), *_parts(case, curve)]
+    if isinstance(curve, Undetermined):
+        return [Verdict(CHECK, Stage.CONCEPT, Level.UNKNOWN, curve.reason)]
+    questions = list(_questions(curve))
+    parts = _parts(case, curve, questions)
+    for each in parts:
+        rest = _whole(case, curve, questions, each.part)
+        if not rest.found:
+            return [rest, each]
+    return [_whole(case, curve, questions), *parts]
 
 
-def _whole(case: Case, curve: Curve) -> Verdict:
-    known = ~np.isnan(curve.label)
-    residual = np.where(known, curve.residual, 0.0)
-    found = shift(case, case.sums(residual), case.sums(known), FLOOR, spread=0.5)
-    numbers = _losses(case, curve) | {"outcome beyond expected": float(found.delta)}
-    strength = float(found.strength)
+def _known(case: Case) -> Case:
+    column = case.rows.traffic.dimensions.get("version")
+    new = begun(case, column)[0] if column is not None else []
+    return case.only(~np.isin(column.codes, new)) if column is not None and new else case
+
+
+def _questions(curve: Curve) -> Iterable[Question]:
+    same = f"at the same {curve.same}"
+    yield Question(curve.residual, f"{curve.graded.what} {same}")
+    if curve.graded.kind == "numbers":
+        yield Question(curve.scatter, f"sizes of errors {same}", rises=True)
+
+
+def _whole(case: Case, curve: Curve, questions: list[Question], without: Part = EVERYTHING) -> Verdict:
+    """The question whose answer changed most, in all traffic or in what lies outside of a part."""
+    left_out = case.rows.rows_in(without) if without else np.zeros(case.rows.count, dtype=np.bool_)
+    changes = [(each, _change(case, np.where(left_out, np.nan, each.values), curve.spread)) for each in questions]
+    asked, found = max(changes, key=lambda each: each[0].strength(each[1]))
+    numbers = _losses(case, curve) | _delta(case, curve, asked, found)
+    where = f" outside of {part_text(without)}" if without else ""
     said = (
-        f"outcomes are {float(found.delta):+.3f} off what the same scores had before (usual up to "
-        f"{float(found.usual):.3f}); loss {numbers['loss since']:.3f}, {numbers['loss expected']:.3f} was to be "
+        f"{asked.said}{where} changed by {float(found.delta):+.3f}{_units(curve)} (usual up to "
+        f"{float(found.usual):.3f}); loss {numbers['loss since']:.3g}, {numbers['loss expected']:.3g} was to be "
         "expected of these inputs"
     )
-    level = level_of(strength)
-    named = level in (Level.BAD, Level.SUSPECT)
-    columns = frozenset({"loss"} if named else set[str]())
-    cause = "concept" if named else ""
-    return Verdict(
-        "outcome at the same score", Stage.CONCEPT, level, said, cause, "", EVERYTHING, strength, columns, numbers
-    )
+    return told(CHECK, Stage.CONCEPT, "concept", said, asked.strength(found), {"loss"}, numbers)
+
+
+def _change(case: Case, values: Floats, spread: float) -> Change:
+    known = np.isfinite(values)
+    return shift(case, case.sums(np.where(known, values, 0.0)), case.sums(known), FLOOR * spread, spread=spread)
+
+
+def _units(curve: Curve) -> str:
+    return " of their usual spread" if curve.graded.kind == "numbers" else ""
+
+
+def _delta(case: Case, curve: Curve, asked: Question, found: Change) -> dict[str, float]:
+    """By how much, in what ``Question`` counts and, of numbers, in those of the labels."""
+    numbers = {"outcome beyond expected": float(found.delta)}
+    if curve.graded.kind == "numbers":
+        known = case.after & np.isfinite(asked.values)
+        numbers["in units of the label"] = float((asked.values * curve.unit)[known].mean())
+    return numbers
 
 
 def _losses(case: Case, curve: Curve) -> dict[str, float]:
-    """Brier's loss before and since, and what the inputs since would have had by the outcomes of before."""
-    score = case.rows.score
-    assert score is not None
-    loss = (score - curve.label) ** 2
-    known = ~np.isnan(loss)
+    """The loss before and since, and what the inputs since would have had by the outcomes of before."""
+    known = np.isfinite(curve.loss)
     before, since = known & case.before, known & case.after
-    sums = np.bincount(curve.cell[before], weights=loss[before], minlength=curve.cells)
+    sums = np.bincount(curve.cell[before], weights=curve.loss[before], minlength=curve.cells)
     mean = sums / np.maximum(np.bincount(curve.cell[before], minlength=curve.cells), 1)
     return {
-        "loss before": float(loss[before].mean()),
-        "loss since": float(loss[since].mean()) if since.any() else 0.0,
-        "loss expected": float(mean[curve.cell[since]].mean()) if since.any() else 0.0,
+        "loss before": float(curve.loss[before].mean()),
+        "loss since": float(curve.loss[since].mean()),
+        "loss expected": float(mean[curve.cell[since]].mean()),
     }
 
 
-def _parts(case: Case, curve: Curve) -> list[Verdict]:
-    """The part whose outcomes changed otherwise than those of the rest."""
+def _parts(case: Case, curve: Curve, questions: list[Question]) -> list[Verdict]:
+    """The part whose outcomes changed otherwise than those of the rest, by the question that says so most clearly."""
+    found = [each for asked in questions if (each := _part(case, curve, asked, len(questions)))]
+    return [max(found, key=lambda each: each.strength)] if found else []
+
+
+def _part(case: Case, curve: Curve, asked: Question, questions: int) -> Verdict | None:
     dimensions = {name: column for name, column in case.dimensions.items() if name not in ("version", "role")}
-    found = search(curve.residual, case.slot, -case.first, dimensions, np.random.default_rng(SEED))
-    told = [each for each in found if each.p_value <= SIGNIFICANT and abs(each.beyond) >= PART_FLOOR]
-    if not told:
-        return []
-    best = _plainest(told)
-    strength = _strength(case, curve.residual, best)
+    found = search(asked.values, case.slot, -case.first, dimensions, np.random.default_rng(SEED))
+    least = PART_FLOOR * curve.spread
+    clear = [each for each in found if each.p_value <= SIGNIFICANT / questions and abs(each.beyond) >= least]
+    clear = [each for each in clear if each.beyond > 0 or not asked.rises]
+    if not clear:
+        return None
+    best = _plainest(clear)
+    strength = _strength(case, asked.values, best.part, curve.spread)
     if strength < SUSPECT_FROM:
-        return []
+        return None
     said = (
-        f"outcomes in {part_text(best.part)} went {best.beyond:+.3f} ({best.low:+.3f} to {best.high:+.3f}) beyond "
-        f"those of the rest at the same scores; found among all parts and pairs, p {best.p_value:.3f} for the search"
+        f"{asked.said} went {best.beyond:+.3f} ({best.low:+.3f} to {best.high:+.3f}){_units(curve)} beyond those of "
+        f"the rest in {part_text(best.part)}; found among all parts and pairs, p {best.p_value:.3f} for the search"
     )
     numbers = {
         "beyond": best.beyond,
@@ -98,21 +158,7 @@ def _parts(case: Case, curve: Curve) -> list[Verdict]:
         "share of change": best.share,
         "p": best.p_value,
     }
-    columns = frozenset({"loss"})
-    return [
-        Verdict(
-            "slice search",
-            Stage.CONCEPT,
-            level_of(strength),
-            said,
-            "concept",
-            "",
-            best.part,
-            strength,
-            columns,
-            numbers,
-        )
-    ]
+    return told("slice search", Stage.CONCEPT, "concept", said, strength, {"loss"}, numbers, best.part)
 
 
 def _plainest(found: list[Explained]) -> Explained:
@@ -122,14 +168,13 @@ def _plainest(found: list[Explained]) -> Explained:
     return wider[0] if wider else best
 
 
-def _strength(case: Case, values: Floats, found: Explained) -> float:
+def _strength(case: Case, values: Floats, part: Part, spread: float) -> float:
     """The part's change less that of the rest, over the largest that stretches of the days before show."""
-    here, known = case.rows.rows_in(found.part), np.isfinite(values)
-    inside = shift(case, case.sums(np.where(here & known, values, 0.0)), case.sums(here & known), 0.0, spread=0.5)
+    here, known = case.rows.rows_in(part), np.isfinite(values)
     gap = _daily_gap(case, np.where(known, values, 0.0), here & known, ~here & known)
-    compared = shift(
-        case, gap, case.sums(here & known), PART_FLOOR / BAD_FROM, spread=0.5 if inside.rows < 200 else 0.35
-    )
+    few = (here & known & case.after).sum() < FEW
+    usual = PART_FLOOR / BAD_FROM * spread
+    compared = shift(case, gap, case.sums(here & known), usual, spread=spread * (1.0 if few else 0.7))
     return float(compared.strength)
 
 

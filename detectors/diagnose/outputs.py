@@ -18,6 +18,7 @@ from tidegauge.detectors.diagnose.verdict import (
     Verdict,
     level_of,
 )
+from tidegauge.detectors.traffic import Category
 from tidegauge.model import Slice
 
 NEW_FROM = 0.01
@@ -32,15 +33,21 @@ def versions(case: Case) -> list[Verdict]:
     column = case.rows.traffic.dimensions.get("version")
     if column is None:
         return []
+    new, share = begun(case, column)
+    if not new:
+        return [Verdict("versions", Stage.MODEL, Level.OK, "no version began with the change"), *_tuple(case)]
+    return [*(_release(case, column.names[at], float(share[at])) for at in new), *_tuple(case)]
+
+
+def begun(case: Case, column: Category) -> tuple[list[int], Floats]:
+    """Codes of the versions that began with the change, and the share of each version since."""
     after, before = (
         np.bincount(column.codes[m & (column.codes >= 0)], minlength=len(column.names))
         for m in (case.after, case.before)
     )
-    share = after / max(1, after.sum())
-    new = [int(at) for at in np.flatnonzero((share >= NEW_FROM) & (before <= 0.001 * max(1, before.sum())))]
-    if not new:
-        return [Verdict("versions", Stage.MODEL, Level.OK, "no version began with the change"), *_tuple(case)]
-    return [*(_release(case, column.names[at], float(share[at])) for at in new), *_tuple(case)]
+    share: Floats = after / max(1, after.sum())
+    new = np.flatnonzero((share >= NEW_FROM) & (before <= 0.001 * max(1, before.sum())))
+    return [int(at) for at in new], share
 
 
 def _release(case: Case, name: str, share: float) -> Verdict:
@@ -92,13 +99,9 @@ def _worse(case: Case, mine: Mask) -> tuple[float, float, float] | None:
 
 
 def losses(case: Case) -> Floats | None:
-    """Each row's loss: Brier's for two classes, else the absolute error; nan where it is not known."""
-    label, score, decision = case.rows.outcome, case.rows.score, case.rows.decision
-    if label is None:
-        return None
-    if score is not None and np.isin(label[~np.isnan(label)], (0.0, 1.0)).all():
-        return (score - label) ** 2
-    return np.abs(decision - label) if decision is not None else None
+    """Each row's loss, as ``Graded`` has it; nan where it is not known."""
+    graded = case.rows.graded
+    return graded.loss if graded is not None else None
 
 
 def _scores_differ(case: Case, mine: Mask) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from tidegauge.detectors.diagnose.verdict import Part
 from tidegauge.detectors.traffic import Category, Traffic
 from tidegauge.model import Slice
+
+if TYPE_CHECKING:
+    from tidegauge.detectors.diagnose.graded import Graded
 
 Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -89,6 +92,13 @@ class Rows:
     def decision(self) -> Floats | None:
         """Predictions as numbers, as ``outcome`` has labels."""
         return None if self.prediction is None else as_numbers(self.prediction)
+
+    @cached_property
+    def graded(self) -> Graded | None:
+        """How right each prediction was; None where predictions or labels are missing altogether."""
+        from tidegauge.detectors.diagnose.graded import Graded
+
+        return Graded.of(self)
 
     def rows_in(self, part: Part) -> Mask:
         """Which rows are in all slices of ``part``."""

@@ -147,7 +147,7 @@ def lost_class(case: Case) -> Verdict:
 
 def _class_counts(case: Case) -> Mapping[str, tuple[float, float]] | None:
     """Labels since, and those expected, for each class of before."""
-    curve = Curve.of(case)
+    curve = Curve.of_two_classes(case)
     if curve is None:
         return None
     due = arrival_chance(case)[case.after]
@@ -164,7 +164,7 @@ def _class_counts(case: Case) -> Mapping[str, tuple[float, float]] | None:
 
 def flipped(case: Case) -> list[Verdict]:
     """Whether labels mean the opposite: the rate of a score's neighbours turned from p into 1 - p."""
-    curve = Curve.of(case)
+    curve = Curve.of_two_classes(case)
     if curve is None:
         return [_unknown("label meaning", "labels and scores of two classes are needed")]
     whole = _turned(case, curve, EVERYTHING)
@@ -186,7 +186,7 @@ def _frequent(case: Case, column: Category) -> list[str]:
 
 def _turned(case: Case, curve: Curve, part: Part) -> Verdict:
     """How much nearer the labels since lie to the opposite of what was to be expected than to that itself."""
-    here = case.rows.rows_in(part) & ~np.isnan(curve.label)
+    here = case.rows.rows_in(part) & np.isfinite(curve.residual)
     before, since = curve.binned(case.before & here), curve.binned(case.after & here)
     said, numbers = "the label means what it did", dict[str, float]()
     both = (before.rows >= 20) & (since.rows >= 20)
