@@ -94,10 +94,10 @@ def search(
         table.all_total,
         table.all_count,
     )
-    gaps, error = _gaps(table), _error(table, after)
-    beyond = _difference(table, gaps, after[None])[:, 0]
-    shuffled = np.stack([rng.permutation(after) for _ in range(shuffles)])
-    null = _difference(table, gaps, shuffled) / error[:, None]
+    lines = np.stack([after, *(rng.permutation(after) for _ in range(shuffles))])
+    difference, errors = _differences(table, lines)
+    beyond, error = difference[:, 0], errors[:, 0]
+    null = difference[:, 1:] / errors[:, 1:]
     largest = np.sort(np.abs(null).max(axis=0))
     statistic = np.abs(beyond) / error
     reach = float(np.quantile(largest, CONFIDENCE))
@@ -164,26 +164,22 @@ def _gaps(table: _Table) -> Floats:
     return found
 
 
-def _error(table: _Table, after: Mask) -> Floats:
-    """A scale for each part's difference, from what its days differ by on either side."""
-    gaps, total = _gaps(table), np.zeros(len(table.parts))
-    for when in (after, ~after):
-        weight, gap = table.count[:, when], gaps[:, when]
-        rows = np.maximum(weight.sum(1), 1)
-        centre = (gap * weight).sum(1) / rows
-        total += (weight**2 * (gap - centre[:, None]) ** 2).sum(1) / rows**2
-    found: Floats = np.sqrt(np.maximum(total, 1e-12))
-    return found
+def _differences(table: _Table, after: Mask) -> tuple[Floats, Floats]:
+    """Mean gap since less that before, by part and by line of ``after``, and its error by what days differ by.
 
-
-def _difference(table: _Table, gaps: Floats, after: Mask) -> Floats:
-    """Mean gap since less that before, by part and by line of ``after``: one line for each way to place the days."""
-    since, before = after.T.astype(np.float64), (~after).T.astype(np.float64)
-    weighted = gaps * table.count
-    found: Floats = weighted @ since / np.maximum(table.count @ since, 1) - weighted @ before / np.maximum(
-        table.count @ before, 1
-    )
-    return found
+    One line is one way to place the days; each has an error of its own, or else the true line, whose difference was
+    taken out of its error, would look larger than the shuffled ones where nothing happened.
+    """
+    gaps, weight = _gaps(table), table.count
+    found, total = np.zeros((len(weight), len(after))), np.zeros((len(weight), len(after)))
+    for when, sign in ((after, 1.0), (~after, -1.0)):
+        days = when.T.astype(np.float64)
+        rows = np.maximum(weight @ days, 1)
+        mean = (gaps * weight) @ days / rows
+        squares = ((weight * gaps) ** 2) @ days - 2 * mean * ((weight**2 * gaps) @ days) + mean**2 * (weight**2 @ days)
+        found += sign * mean
+        total += np.maximum(squares, 0) / rows**2
+    return found, np.sqrt(np.maximum(total, 1e-12))
 
 
 def _explained(
