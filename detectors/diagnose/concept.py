@@ -120,12 +120,10 @@ def _losses(case: Case, curve: Curve) -> dict[str, float]:
     """The loss before and since, and what the inputs since would have had by the outcomes of before."""
     known = np.isfinite(curve.loss)
     before, since = known & case.before, known & case.after
-    sums = np.bincount(curve.cell[before], weights=curve.loss[before], minlength=curve.cells)
-    mean = sums / np.maximum(np.bincount(curve.cell[before], minlength=curve.cells), 1)
     return {
         "loss before": float(curve.loss[before].mean()),
         "loss since": float(curve.loss[since].mean()),
-        "loss expected": float(mean[curve.cell[since]].mean()),
+        "loss expected": float(curve.usual(curve.loss)[since].mean()),
     }
 
 
@@ -140,7 +138,7 @@ def _part(case: Case, curve: Curve, asked: Question, questions: int) -> Verdict 
     found = search(asked.values, case.slot, -case.first, dimensions, np.random.default_rng(SEED))
     least = PART_FLOOR * curve.spread
     clear = [each for each in found if each.p_value <= SIGNIFICANT / questions and abs(each.beyond) >= least]
-    clear = [each for each in clear if each.beyond > 0 or not asked.rises]
+    clear = [each for each in clear if _its_own(each) and (each.beyond > 0 or not asked.rises)]
     if not clear:
         return None
     best = _plainest(clear)
@@ -159,6 +157,12 @@ def _part(case: Case, curve: Curve, asked: Question, questions: int) -> Verdict 
         "p": best.p_value,
     }
     return told("slice search", Stage.CONCEPT, "concept", said, strength, {"loss"}, numbers, best.part)
+
+
+def _its_own(found: Explained) -> bool:
+    """Whether the part changed more than the rest did: else it is the rest that changed."""
+    change = found.since - found.before
+    return abs(change) >= abs(change - found.beyond)
 
 
 def _plainest(found: list[Explained]) -> Explained:

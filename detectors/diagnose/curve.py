@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,13 +32,13 @@ class Binned:
 
 @dataclass(frozen=True)
 class Curve:
-    """Outcomes by answer and score, fitted on the days before.
+    """Outcomes by answer and score, and what parts of the traffic differ by, fitted on the days before.
 
     Attributes:
         cell: The cell of each row; the last of each answer's cells holds missing scores.
         value: Outcomes, nan where unknown or where nothing before is like them. Of numbers errors, less the cell's
             median and over its spread, cut at 2.5.
-        expected: The mean of ``value`` before in the row's cell.
+        parts: Of each dimension the code of each row's value, from 0 on.
         loss: As ``Graded`` has it, nan where ``value`` is; of numbers the size of the error as it is cut.
         unit: What one of ``value`` is: 1, or of numbers the usual spread of the cell.
         spread: Standard deviation of one row's value.
@@ -48,8 +49,8 @@ class Curve:
     before: Mask
     cell: Ints
     cells: int
+    parts: tuple[Ints, ...]
     value: Floats
-    expected: Floats
     loss: Floats
     unit: Floats
     spread: float
@@ -73,8 +74,8 @@ class Curve:
             middle, unit = _spreads(value, cell, case.before, cells)
             value = np.clip((value - middle) / unit, -FARTHEST, FARTHEST)
             loss, spread = np.abs(value * unit + middle), float(np.nanstd(value[case.before]))
-        expected = _means(value, cell, case.before, cells)[cell]
-        return cls(graded, case.before, cell, cells, value, expected, loss, unit, spread, same)
+        parts = tuple(each.codes.astype(np.int64) + 1 for each in case.dimensions.values())
+        return cls(graded, case.before, cell, cells, parts, value, loss, unit, spread, same)
 
     @classmethod
     def of_two_classes(cls, case: Case) -> Curve | None:
@@ -83,8 +84,22 @@ class Curve:
         if graded is None or graded.kind != "two classes" or _counts(case, graded.value)[0] < FEWEST:
             return None
         cell, cells, value, same = _placed(case, graded)
-        expected = _means(value, cell, case.before, cells)[cell]
-        return cls(graded, case.before, cell, cells, value, expected, graded.loss, np.ones(len(value)), 0.5, same)
+        return cls(graded, case.before, cell, cells, (), value, graded.loss, np.ones(len(value)), 0.5, same)
+
+    def usual(self, values: Floats) -> Floats:
+        """The mean before in the row's cell, and what its parts differed by then: that a part grew is no concept."""
+        fitted = self.before & np.isfinite(values)
+        found = _means(values, self.cell, fitted, self.cells)[self.cell]
+        for code in self.parts:
+            left, size = (values - found)[fitted], int(code.max(initial=0)) + 1
+            rows = np.bincount(code[fitted], minlength=size)
+            found += (np.bincount(code[fitted], weights=left, minlength=size) / (rows + ROWS_PER_CELL))[code]
+        return found
+
+    @cached_property
+    def expected(self) -> Floats:
+        """What was usual of ``value``."""
+        return self.usual(self.value)
 
     @property
     def residual(self) -> Floats:
@@ -93,9 +108,9 @@ class Curve:
 
     @property
     def scatter(self) -> Floats:
-        """The size of the residual less its mean before in the cell: how far outcomes lie apart."""
+        """The size of the residual less what was usual of it: how far outcomes lie apart."""
         size = np.abs(self.residual)
-        return size - _means(size, self.cell, self.before, self.cells)[self.cell]
+        return size - self.usual(size)
 
     def binned(self, where: Mask) -> Binned:
         """Counts and rates by cell, of the labelled rows among ``where``."""
@@ -163,9 +178,8 @@ def _seen(at: Floats, before: Mask) -> Mask:
     return ~((at < low) | (at > high))
 
 
-def _means(value: Floats, cell: Ints, before: Mask, cells: int) -> Floats:
-    """The mean of before by cell, drawn to that of all by the weight of one row."""
-    fitted = before & np.isfinite(value)
+def _means(value: Floats, cell: Ints, fitted: Mask, cells: int) -> Floats:
+    """The mean by cell, drawn to that of all by the weight of one row."""
     mean = float(value[fitted].mean())
     total = np.bincount(cell[fitted], weights=value[fitted], minlength=cells) + mean
     found: Floats = total / (np.bincount(cell[fitted], minlength=cells) + 1)

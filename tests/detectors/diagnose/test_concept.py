@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from world import SINCE, UNTIL, Noise, World, encoded, normal, wild
+from world import REGIONS, SINCE, UNTIL, Noise, World, encoded, normal, wild
 
 from tidegauge.detectors.diagnose import Asked, Level, Verdict, diagnose
 from tidegauge.detectors.diagnose.case import Case
@@ -80,6 +80,21 @@ def test_noise_and_other_inputs_alone_are_no_concept_over_many_seeds(make: Make,
 
     assert {seed: found(each) for seed, each in verdicts.items() if found(each)} == {}
     assert {each[0].level for each in verdicts.values()} == {Level.OK}
+
+
+def test_a_part_with_errors_of_its_own_that_grew_is_no_concept() -> None:
+    one = world(9)
+    one.region[one.since & (one.rng.random(one.rows) < 0.5)] = REGIONS.index("south")
+    noise = normal(one.rng, one.rows) + (one.region == REGIONS.index("south"))
+
+    assert found(concept(one.numbers(noise))) == []
+
+
+def test_the_part_that_changed_is_named_and_not_the_larger_one_that_stayed() -> None:
+    for seed in SEEDS:
+        verdicts = concept(world(seed, part="south").classes(0.4, scores=False))
+
+        assert found(verdicts) == ["region=south"], seed
 
 
 def test_the_loss_that_the_inputs_would_have_had_tells_a_harder_mix_from_worse_outcomes() -> None:
