@@ -92,7 +92,7 @@ def _whole(case: Case, curve: Curve, questions: list[Question], without: Part = 
     where = f" outside of {part_text(without)}" if without else ""
     said = (
         f"{asked.said}{where} changed by {float(found.delta):+.3f}{_units(curve)} (usual up to "
-        f"{float(found.usual):.3f}); loss {numbers['loss since']:.3g}, {numbers['loss expected']:.3g} was to be "
+        f"{float(found.usual):.3f}); the loss of all traffic is {numbers['loss since']:.3g}, {numbers['loss expected']:.3g} was to be "
         "expected of these inputs"
     )
     return told(CHECK, Stage.CONCEPT, "concept", said, asked.strength(found), {"loss"}, numbers)
