@@ -36,6 +36,7 @@ FLOOR, PART_FLOOR = 0.1, 0.16
 SEED = 20130701
 SIGNIFICANT = 0.01
 FEW = 200
+"""Outcomes of a part since, from which on less of what chance gives is allowed for: the search has done so."""
 CHECK = "outcome at the same score"
 
 
@@ -62,12 +63,11 @@ def concept(case: Case) -> list[Verdict]:
     if isinstance(curve, Undetermined):
         return [Verdict(CHECK, Stage.CONCEPT, Level.UNKNOWN, curve.reason)]
     questions = list(_questions(curve))
-    parts = _parts(case, curve, questions)
-    for each in parts:
-        rest = _whole(case, curve, questions, each.part)
-        if not rest.found:
-            return [rest, each]
-    return [_whole(case, curve, questions), *parts]
+    part = _part(case, curve, questions)
+    if part is None:
+        return [_whole(case, curve, questions)]
+    rest = _whole(case, curve, questions, part.part)
+    return [_whole(case, curve, questions) if rest.found else rest, part]
 
 
 def _known(case: Case) -> Case:
@@ -92,8 +92,8 @@ def _whole(case: Case, curve: Curve, questions: list[Question], without: Part = 
     where = f" outside of {part_text(without)}" if without else ""
     said = (
         f"{asked.said}{where} changed by {float(found.delta):+.3f}{_units(curve)} (usual up to "
-        f"{float(found.usual):.3f}); the loss of all traffic is {numbers['loss since']:.3g}, {numbers['loss expected']:.3g} was to be "
-        "expected of these inputs"
+        f"{float(found.usual):.3f}); the loss of all traffic is {numbers['loss since']:.3g}, "
+        f"{numbers['loss expected']:.3g} was to be expected of these inputs"
     )
     return told(CHECK, Stage.CONCEPT, "concept", said, asked.strength(found), {"loss"}, numbers)
 
@@ -127,13 +127,13 @@ def _losses(case: Case, curve: Curve) -> dict[str, float]:
     }
 
 
-def _parts(case: Case, curve: Curve, questions: list[Question]) -> list[Verdict]:
+def _part(case: Case, curve: Curve, questions: list[Question]) -> Verdict | None:
     """The part whose outcomes changed otherwise than those of the rest, by the question that says so most clearly."""
-    found = [each for asked in questions if (each := _part(case, curve, asked, len(questions)))]
-    return [max(found, key=lambda each: each.strength)] if found else []
+    found = [each for asked in questions if (each := _searched(case, curve, asked, len(questions)))]
+    return max(found, key=lambda each: each.strength, default=None)
 
 
-def _part(case: Case, curve: Curve, asked: Question, questions: int) -> Verdict | None:
+def _searched(case: Case, curve: Curve, asked: Question, questions: int) -> Verdict | None:
     dimensions = {name: column for name, column in case.dimensions.items() if name not in ("version", "role")}
     found = search(asked.values, case.slot, -case.first, dimensions, np.random.default_rng(SEED))
     least = PART_FLOOR * curve.spread
@@ -146,8 +146,9 @@ def _part(case: Case, curve: Curve, asked: Question, questions: int) -> Verdict 
     if strength < SUSPECT_FROM:
         return None
     said = (
-        f"{asked.said} went {best.beyond:+.3f} ({best.low:+.3f} to {best.high:+.3f}){_units(curve)} beyond those of "
-        f"the rest in {part_text(best.part)}; found among all parts and pairs, p {best.p_value:.3f} for the search"
+        f"{asked.said} in {part_text(best.part)} went {best.beyond:+.3f} ({best.low:+.3f} to {best.high:+.3f})"
+        f"{_units(curve)} beyond those of the rest; found among all parts and pairs, "
+        f"p {best.p_value:.3f} for the search"
     )
     numbers = {
         "beyond": best.beyond,

@@ -70,7 +70,7 @@ class Graded:
 def learned(rows: Rows) -> list[tuple[str, Floats]]:
     """Series of what labels say, one number a row; errors of numbers are in spreads, and cut at 2.5."""
     graded, label = rows.graded, rows.outcome
-    if graded is None:
+    if graded is None or not np.isfinite(graded.value).any():
         return []
     found = [("the mean label", label)] if label is not None else []
     if graded.kind == "numbers":

@@ -159,6 +159,18 @@ def test_without_labels_it_is_unknown_what_is_lacking() -> None:
     )
 
 
+def test_labels_that_meet_no_prediction_are_unknown_and_tell_no_moment() -> None:
+    one = world(2)
+    case = one.numbers(normal(one.rng, one.rows))
+    odd, said = np.arange(one.rows) % 2 == 1, case.rows.traffic.categorical["prediction"]
+    label = Category(np.where(odd, case.rows.label.codes, -1).astype(np.int32), case.rows.label.names)
+    apart = {"prediction": Category(np.where(odd, -1, said.codes).astype(np.int32), said.names)}
+    rows = replace(case.rows, label=label, traffic=replace(case.rows.traffic, categorical=apart))
+
+    assert concept(replace(case, rows=rows))[0].summary.startswith("0 outcomes before and 0 since")
+    assert [each.by for each in turns(rows, UNTIL)] == [""]
+
+
 def test_a_version_that_began_with_the_change_is_no_concept() -> None:
     """What it answers to the same inputs is another number, so the same number stands for other inputs."""
     one = world(4)
