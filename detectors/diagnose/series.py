@@ -8,6 +8,7 @@ import numpy as np
 
 from tidegauge.detectors.diagnose.case import DAY_S, Case
 from tidegauge.detectors.diagnose.design import standard
+from tidegauge.detectors.diagnose.graded import learned
 from tidegauge.detectors.diagnose.outputs import score_target
 from tidegauge.detectors.diagnose.rows import Floats, Mask, Rows
 from tidegauge.detectors.diagnose.skew import differing, paired
@@ -95,20 +96,17 @@ def of_labels(rows: Rows, until: float) -> list[Series]:
         ("the share of labels that came", _share(known, age >= usual)),
         ("the delay of labels", np.where(known & (age >= high), delay, np.nan)),
     ]
-    label = rows.outcome
-    if label is None or rows.decision is None:
-        return found
-    agrees = _share(label == rows.decision, np.isfinite(label))
-    found += [("the mean label", label), ("the agreement of labels and predictions", agrees)]
-    for relative, said in (
-        (_of_the_day(rows, label), "the mean label of"),
-        (_of_the_day(rows, agrees), "the agreement in"),
-    ):
+    means = learned(rows)
+    found += means
+    for said, values in means:
+        relative = _of_the_day(rows, values)
         for name, column in rows.traffic.dimensions.items():
             counts = np.bincount(column.codes[(column.codes >= 0) & known], minlength=len(column.names))
             for at in np.argsort(-counts)[:MOST_NAMES]:
                 if FEWEST <= counts[at] < known.sum():
-                    found.append((f"{said} {name}={column.names[at]}", np.where(column.codes == at, relative, np.nan)))
+                    found.append(
+                        (f"{said} in {name}={column.names[at]}", np.where(column.codes == at, relative, np.nan))
+                    )
     return found
 
 
