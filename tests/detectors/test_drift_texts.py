@@ -240,7 +240,8 @@ def test_without_the_packages_auto_hashes_and_a_model_asked_for_is_refused(monke
 
 def test_hashing_puts_texts_with_words_in_common_together() -> None:
     vectors = Hashing().encode(["I want my money back", "give me the money back", "the weather in Paris", "? 12"])
-    assert (vectors.shape, vectors.dtype) == ((4, 512), np.float32)
+    assert vectors.shape == (4, 512)
+    assert vectors.dtype == np.float32
     assert np.linalg.norm(vectors[:3], axis=1) == pytest.approx(1, abs=1e-5)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
     assert Hashing().encode([]).shape == (0, 512)
