@@ -8,21 +8,22 @@ from enum import StrEnum
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tidegauge.alerting.documents import Document
 from tidegauge.alerting.durations import Duration
 from tidegauge.alerting.forms import Compare, Season, Slo, Strict, Trend
 from tidegauge.alerting.season import WEEK
 from tidegauge.errors import ConfigError
-from tidegauge.metrics import METRICS, Kind, Metric, label_name
+from tidegauge.metrics import METRICS, Kind, Metric, OwnMetric, label_name
 
 STARTER = Path(str(files("tidegauge.alerting") / "starter_rules.yaml"))
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Labels = Mapping[str, str]
+File = TypeVar("File", bound=BaseModel)
 _FORMS = ("above", "below", "compare", "slo", "trend", "absent_for")
 
 
@@ -73,18 +74,23 @@ class Rule(Strict):
         (), description="other alerts; while one is open with the same values of shared labels, nobody is told of this"
     )
     interval: Duration = Field(timedelta(0), description="set by the group")
+    _own: Metric | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any) -> None:
+        """The metric may be one of the rule files' own; the context has those."""
+        self._own = (context or {}).get(self.metric)
 
     @field_validator("metric")
     @classmethod
-    def _metric_is_known(cls, name: str) -> str:
-        if name not in METRICS:
-            raise ValueError(f"is no metric; there are {', '.join(sorted(METRICS))}")
+    def _metric_is_known(cls, name: str, info: ValidationInfo) -> str:
+        if name not in (known := {**METRICS, **(info.context or {})}):
+            raise ValueError(f"is no metric; there are {', '.join(sorted(known))}")
         return name
 
     @field_validator("by", "where")
     @classmethod
     def _dimensions_are_known(cls, value: Any, info: ValidationInfo) -> Any:
-        metric = METRICS.get(info.data.get("metric", ""))
+        metric = {**METRICS, **(info.context or {})}.get(info.data.get("metric", ""))
         unknown = [name for name in value if metric and not metric.knows(name)]
         if metric and unknown:
             raise ValueError(f"{', '.join(unknown)}: {metric.name} has {', '.join(metric.dimensions)}")
@@ -154,7 +160,7 @@ class Rule(Strict):
     @cached_property
     def measure(self) -> Metric:
         """The metric that the rule watches."""
-        return METRICS[self.metric]
+        return self._own or METRICS[self.metric]
 
 
 class Group(Strict):
@@ -174,9 +180,15 @@ class Group(Strict):
 
 
 class RuleFile(Strict):
-    """The whole file."""
+    """The whole file, but for ``metrics``."""
 
     groups: tuple[Group, ...]
+
+
+class MetricFile(BaseModel):
+    """What a rule file says of metrics of its own, which the rules of every file may use."""
+
+    metrics: tuple[OwnMetric, ...] = ()
 
 
 def check_rules(paths: Sequence[Path]) -> list[Rule]:
@@ -186,18 +198,20 @@ def check_rules(paths: Sequence[Path]) -> list[Rule]:
         ConfigError: lists every problem of every file with file and line.
     """
     rules: list[Rule] = []
-    problems: list[str] = []
+    wrong: dict[Path, list[str]] = {path: [] for path in paths or [STARTER]}
     places: dict[str, str] = {}
-    for path in paths or [STARTER]:
-        document = Document.read(path, problems)
-        found = _parse(document, problems) if document else None
-        for i, group in enumerate(found.groups if found and document else ()):
+    documents = [each for path in wrong if (each := Document.read(path, wrong[path]))]
+    own = _own_metrics(documents, wrong)
+    for document in documents:
+        found = _parse(RuleFile, document, _rest(document.data), wrong[document.path], own)
+        for i, group in enumerate(found.groups if found else ()):
             for k, rule in enumerate(group.rules):
-                place = f"{path}:{document.line(('groups', i, 'rules', k, 'alert')) if document else 0}"
+                place = f"{document.path}:{document.line(('groups', i, 'rules', k, 'alert'))}"
                 if rule.alert in places:
-                    problems.append(f"{place}: the name {rule.alert!r} is taken, at {places[rule.alert]}")
+                    wrong[document.path].append(f"{place}: the name {rule.alert!r} is taken, at {places[rule.alert]}")
                 places.setdefault(rule.alert, place)
                 rules.append(rule.model_copy(update={"interval": group.interval}))
+    problems = [each for found in wrong.values() for each in found]
     problems += [
         f"{places[rule.alert]}: inhibited_by: there is no other rule {name!r}"
         for rule in rules
@@ -209,9 +223,37 @@ def check_rules(paths: Sequence[Path]) -> list[Rule]:
     return rules
 
 
-def _parse(document: Document, problems: list[str]) -> RuleFile | None:
+def metrics(paths: Sequence[Path]) -> list[Metric]:
+    """Every metric that rules can name, by name, with those of the rule files ``paths``. Raises ConfigError."""
+    wrong: dict[Path, list[str]] = {path: [] for path in paths}
+    own = _own_metrics([each for path in wrong if (each := Document.read(path, wrong[path]))], wrong)
+    if problems := [each for found in wrong.values() for each in found]:
+        raise ConfigError("alert rules", problems)
+    return [each for _, each in sorted({**METRICS, **own}.items())]
+
+
+def _own_metrics(documents: Sequence[Document], wrong: Mapping[Path, list[str]]) -> dict[str, Metric]:
+    own: dict[str, Metric] = {}
+    for document in documents:
+        problems = wrong[document.path]
+        found = _parse(MetricFile, document, document.data, problems) if isinstance(document.data, dict) else None
+        for i, each in enumerate(found.metrics if found else ()):
+            if each.name in own:
+                line = document.line(("metrics", i, "name"))
+                problems.append(f"{document.path}:{line}: there is another metric {each.name!r}")
+            own[each.name] = each.metric()
+    return own
+
+
+def _rest(data: Any) -> Any:
+    return {name: value for name, value in data.items() if name != "metrics"} if isinstance(data, dict) else data
+
+
+def _parse(
+    kind: type[File], document: Document, data: Any, problems: list[str], context: Mapping[str, Metric] | None = None
+) -> File | None:
     try:
-        return RuleFile.model_validate(document.data)
+        return kind.model_validate(data, context=context)
     except ValidationError as error:
         for each in error.errors():
             problems.append(f"{document.path}:{document.line(each['loc'])}: {_message(each)}")

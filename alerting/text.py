@@ -48,7 +48,7 @@ def amount(value: float | None, unit: str) -> str:
         return f"{value * 100:.3g} %"
     if unit == "USD":
         return f"USD {value:,.2f}" if abs(value) >= 1 else f"USD {value:.3g}"
-    if unit in ("records", "findings", "tokens/min"):
+    if unit in ("records", "findings", "tokens", "tokens/min"):
         return f"{value:,.0f} {unit.removesuffix('s') if value == 1 else unit}"
     return f"{value:.3g} s" if unit == "s" else f"{value:.3g}"
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -389,6 +389,29 @@ def rules_check(
     else:
         lines = [plain(each.line(), 1000) for each in found]
         typer.echo("\n".join([f"{len(checked)} rules are fine", *lines, *together(found)]))
+
+
+@rules.command("metrics")
+def rules_metrics(
+    files: Annotated[list[Path] | None, typer.Argument(help="Rule files with metrics of their own.")] = None,
+    json_output: AsJson = False,
+) -> None:
+    """List what rules can watch: name, unit, what it is, and by what it can be divided."""
+    from tidegauge.alerting.rules import metrics
+
+    found = metrics(files or [])
+    if json_output:
+        told = [{"name": each.name, "title": each.title, "unit": each.unit, "kind": each.kind.value,
+                 "dimensions": each.dimensions} for each in found]  # fmt: skip
+        typer.echo(json.dumps(told))
+    else:
+        width = max(len(each.name) for each in found)
+        lines = (f"{each.name:<{width}}  {each.title} ({each.unit}); by {_listed(each.dimensions)}" for each in found)
+        typer.echo("\n".join(lines))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "nothing"
 
 
 @rules.command("test")

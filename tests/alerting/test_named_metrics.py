@@ -215,6 +215,69 @@ def test_thumbs_down_counts_thumbs_only(store: Store) -> None:
     assert one(store, "thumbs_down_rate").value == pytest.approx(1 / 3)
 
 
+def test_satisfaction_is_the_mean_of_what_was_said_last(store: Store) -> None:
+    said = [("1", 5.0, 0), ("1", 2.0, 60), ("2", 4.0, 0), ("3", None, 0)]
+    rows = [{"prediction_id": name, "score": score, "timestamp": AT + timedelta(seconds=s)} for name, score, s in said]
+    store.insert("feedback", [row | {"kind": "csat"} for row in rows])
+    assert one(store, "csat").value == 3.0
+    assert one(store, "csat").samples == 2
+
+
+def test_conversions_count_by_prediction_or_by_trace_and_each_prediction_once(store: Store) -> None:
+    made = {"timestamp": AT, "model": "shop", "value": "1"}
+    store.insert("predictions", [made | {"prediction_id": str(i), "trace_id": f"t{i}"} for i in range(10)])
+    done = {"timestamp": AT, "name": "conversion", "prediction_id": "", "trace_id": "", "value": 12.5}
+    rows = [{"prediction_id": "1"}, {"prediction_id": "1", "value": 7.5}, {"trace_id": "t2"},
+            {"prediction_id": "3", "value": 0.0}, {"prediction_id": "4", "name": "click"}]  # fmt: skip
+    store.insert("outcomes", [done | row for row in rows])
+    assert (one(store, "conversion_rate").value, one(store, "conversion_rate").samples) == (0.2, 10)
+    assert one(store, "outcome_value", name="click").value == 12.5
+
+
+def test_judge_and_user_agree_where_both_spoke_of_one_answer(store: Store) -> None:
+    scores = [("a", 0.9), ("b", 0.2), ("c", 0.8), ("d", 0.7), ("", 0.1)]
+    store.insert("scores", [{"timestamp": AT, "trace_id": name, "name": "quality", "score": x} for name, x in scores])
+    thumbs = [("a", 1.0, 0), ("b", -1.0, 0), ("c", 1.0, 0), ("c", -1.0, 9), ("", 1.0, 0)]
+    said = [(at, x, AT + timedelta(seconds=s)) for at, x, s in thumbs]
+    store.insert(
+        "feedback", [{"timestamp": time, "trace_id": at, "kind": "thumbs", "score": x} for at, x, time in said]
+    )
+    found = one(store, "judge_agreement", name="quality")
+    assert (found.value, found.samples) == (pytest.approx(2 / 3), 3)
+
+
+def test_time_per_token_is_of_what_streamed_after_the_first_one(store: Store) -> None:
+    slow = {"duration_s": 3.0, "time_to_first_token_s": 1.0, "output_tokens": 21}
+    llm(store, slow, slow | {"output_tokens": 1}, slow | {"time_to_first_token_s": None}, slow | {"kind": "embedding"})
+    assert (one(store, "tpot_p95").value, one(store, "tpot_p95").samples) == (pytest.approx(0.1), 1)
+    llm(store, slow | {"input_tokens": 79})
+    assert one(store, "tokens").value == pytest.approx(21 * 4 + 1 + 79)
+
+
+def test_jailbreaks_are_what_checks_of_that_name_blocked(store: Store) -> None:
+    checks = [("jailbreak", True), ("Prompt-Injection", False), ("toxicity", True), ("jailbreak", False)]
+    llm(store, *({"kind": "guardrail", "name": name, "blocked": blocked} for name, blocked in checks))
+    assert (one(store, "jailbreak_rate").value, one(store, "jailbreak_rate").samples) == (pytest.approx(1 / 3), 3)
+
+
+def test_replaced_personal_data_is_how_much_the_counters_grew_over_restarts(store: Store) -> None:
+    def counted(process: str, minutes: int, value: float, started: datetime, rule: str = "email") -> dict[str, Any]:
+        return {
+            "ResourceAttributes": {"service.instance.id": process}, "ServiceName": "tidegauge",
+            "MetricName": "tidegauge_masked_total", "Attributes": {"rule": rule, "signal": "traces"},
+            "StartTimeUnix": started, "TimeUnix": HOUR.start + timedelta(minutes=minutes), "Value": value,
+        }  # fmt: skip
+
+    before, during = HOUR.start - timedelta(days=1), HOUR.start + timedelta(minutes=5)
+    store.insert("otel_metrics_sum", [
+        counted("a", -1, 100, before), counted("a", 1, 103, before), counted("a", 30, 110, before),
+        counted("b", 10, 4, during), counted("b", 20, 6, during), counted("b", 30, 1, during),
+        counted("c", 10, 50, before, "card"), counted("c", 70, 90, before, "card"),
+    ])  # fmt: skip
+    assert one(store, "pii_hits", rule="email").value == 10 + 7
+    assert one(store, "pii_hits", rule="card").value == 0, "when its first 50 came is not known"
+
+
 def test_more_combinations_than_the_limit_keep_those_with_most_samples(store: Store) -> None:
     llm(store, *({"service": f"s{i}"} for i in range(20)), {"service": "big"}, {"service": "big"})
 

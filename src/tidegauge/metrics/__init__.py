@@ -4,6 +4,7 @@ from tidegauge.metrics.catalogue import METRICS
 from tidegauge.metrics.examples import examples
 from tidegauge.metrics.intervals import wilson
 from tidegauge.metrics.model import Kind, Metric, Observation, Source
+from tidegauge.metrics.own import OwnMetric
 from tidegauge.metrics.query import MAX_SERIES, label_name, observe, statement
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Kind",
     "Metric",
     "Observation",
+    "OwnMetric",
     "Source",
     "examples",
     "label_name",

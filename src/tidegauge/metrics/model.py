@@ -55,7 +55,7 @@ class Metric:
     Args:
         name: As rules and panels write it.
         title: For people, without the unit.
-        unit: ``share`` (0 to 1), ``s``, ``USD``, ``tokens/min``, ``records``, ``score`` or ``findings``.
+        unit: ``share`` (0 to 1), ``s``, ``USD``, ``tokens``, ``tokens/min``, ``records``, ``score`` or ``findings``.
         kind: Decides which ``columns`` there are and how they are read.
         sources: In order of preference; the first one that knows all dimensions asked for is read.
         columns: Column name -> SQL aggregate. Always has ``samples``.

@@ -62,6 +62,45 @@ SCORES = Source(
     {"slice": "slices"},
 )
 FEEDBACK = Source("feedback", f"last_feedback({_SPAN})", "timestamp", {"service": "service", "kind": "kind"})
+OUTCOMES = Source("outcomes", f"last_outcomes({_SPAN})", "timestamp", {"service": "service", "name": "name"})
+_CONVERTED = """IN (SELECT {column} FROM outcomes WHERE name = 'conversion' AND value > 0 AND {column} != ''
+           AND timestamp >= {{start:DateTime64(6)}} AND timestamp < {{end:DateTime64(6)}})"""
+CONVERSIONS = Source(
+    "conversions",
+    f"""(SELECT service, model, version, slices, prediction_id {_CONVERTED.format(column="prediction_id")}
+           OR trace_id {_CONVERTED.format(column="trace_id")} AS converted
+         FROM predictions WHERE role != 'training' AND timestamp >= {{start:DateTime64(6)}}
+           AND timestamp < {{end:DateTime64(6)}})""",  # noqa: S608 - constants
+    "",
+    {name: name for name in ("service", "model", "version")},
+    {"slice": "slices"},
+)
+_SEEN = "timestamp < {end:DateTime64(6)} AND trace_id != '' AND isNotNull(score)"
+AGREEMENT = Source(
+    "agreement",
+    f"""(SELECT s.*, f.thumbs FROM (
+         SELECT DISTINCT timestamp, trace_id, name, rubric, judge, slices, score FROM scores
+         WHERE timestamp >= {{start:DateTime64(6)}} AND {_SEEN}) AS s
+       INNER JOIN (SELECT trace_id, argMax(score, (timestamp, stored_at)) AS thumbs FROM feedback
+         WHERE kind = 'thumbs' AND timestamp >= {{start:DateTime64(6)}} - toIntervalDay(7) AND {_SEEN}
+         GROUP BY trace_id) AS f ON s.trace_id = f.trace_id)""",  # noqa: S608 - constants
+    "",
+    {name: name for name in ("name", "rubric", "judge")},
+    {"slice": "slices"},
+)
+_ONE = "PARTITION BY ResourceAttributes['service.instance.id'], toString(Attributes) ORDER BY TimeUnix"
+MASKED = Source(
+    "masked",
+    f"""(SELECT * FROM (SELECT TimeUnix, Attributes['rule'] AS rule, Attributes['signal'] AS signal, Value AS now,
+         lagInFrame(Value, 1, if(StartTimeUnix >= {{start:DateTime64(6)}}, 0., Value)) OVER
+           ({_ONE} ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS before, if(now < before, now, now - before) AS grown
+         FROM otel_metrics_sum WHERE MetricName = 'tidegauge_masked_total' AND ServiceName = 'tidegauge'
+           AND TimeUnix >= {{start:DateTime64(6)}} - toIntervalMinute(5) AND TimeUnix < {{end:DateTime64(6)}})
+       WHERE TimeUnix >= {{start:DateTime64(6)}})""",  # noqa: S608 - constants
+    "",
+    {name: name for name in ("rule", "signal")},
+)
+"""How much each counter grew: one that fell was restarted, one that began within the window began at 0."""
 INGEST = Source("ingest_1m", "ingest_1m", "minute", {"service": "service", "kind": "kind"}, minutes=True)
 DELAYS = Source("ingest_delay_1m", "ingest_delay_1m", "minute", {"service": "service", "kind": "kind"}, minutes=True)
 SDK_LOSSES = Source("sdk_losses", "sdk_losses", "timestamp", {name: name for name in ("service", "outcome", "reason")})
