@@ -103,7 +103,7 @@ class Batch:
     Attributes:
         log: Which log the offsets belong to: another one after the topic was deleted and created again.
         opened: When its first record was fetched.
-        since: When that record can have come at the earliest: the last look at a partition that had nothing more.
+        since: When that record can have come at the earliest: the last look at a partition that had little more.
         messages: To be stored, or put aside.
         repeats: Stored before; left out.
     """
@@ -167,19 +167,21 @@ class Batch:
             return self.end >= self.planned_end
         return self.records >= settings.max_batch_records or self.size >= settings.max_batch_bytes
 
-    def due(self, settings: Kafka, now: float, busy_s: float = 0.0) -> bool:
+    def due(self, settings: Kafka, now: float, busy_s: float = 0.0, drained: bool = True) -> bool:
         """Whether it is time to insert.
 
         Args:
-            busy_s: How long the last inserts took. What waits for others before its turn begins so much earlier, and
-                what came while others were inserted has waited since then; each costs the same whatever is in it,
-                so while they take longer than ``flush_after_s`` batches fill for half as long as those took, to a
-                limit.
+            busy_s: How long the last inserts of all that is open took together. What waits for others before its turn
+                begins so much earlier, and what came while others were inserted has waited since then; each costs the
+                same whatever is in it, so while they take longer than ``flush_after_s`` batches fill for half as long
+                as those took, to a limit.
+            drained: Whether the partition has little more for now; else the batch fills, to the same limit.
         """
         if self.planned_end is not None:
             return self.full(settings)
         usual = settings.flush_after_s
         patience = min(MOST_PATIENCE * usual, max(usual - busy_s, usual / 2, busy_s / 2))
+        patience = patience if drained else MOST_PATIENCE * usual
         begun = self.since if now - self.opened >= GATHER_S else self.opened
         return self.end > self.start and (self.full(settings) or now - begun >= patience)
 

@@ -97,7 +97,7 @@ class Sink:
         self._seen: dict[TopicPartition, Seen] = {}
         self._poison_run: dict[TopicPartition, int] = {}
         self._generation: int | None = None
-        self._busy_s = 0.0
+        self._took_s: dict[TopicPartition, float] = {}
         self._drained: dict[TopicPartition, float] = {}
         self._stopping = threading.Event()
 
@@ -133,13 +133,13 @@ class Sink:
             return
         for partition, records in fetched.items():
             self._take(partition, records)
-        begun = time.monotonic()  # what falls due while another is written is filled by one more fetch before its turn
-        drained = [each for each, batch in self._batches.items() if batch.end >= (self._consumer.highwater(each) or 0)]
-        due = [each for each in self._batches.values() if each.due(self._settings, begun, self._busy_s)]
-        for batch in due:
-            self._write(batch)
-        self._busy_s = time.monotonic() - begun if due else self._busy_s
-        self._drained = dict.fromkeys(drained, begun)
+        now = time.monotonic()
+        known = self._batches.items()
+        self._drained = {each: now for each, batch in known if self._left(batch) <= batch.end - batch.start}
+        busy_s = sum(self._took_s.get(each, 0.0) for each, batch in known if batch.end > batch.start)
+        due = [batch for each, batch in known if batch.due(self._settings, now, busy_s, each in self._drained)]
+        if due:  # one, so that what has come for the others meanwhile is fetched before their turn
+            self._write(min(due, key=lambda each: each.since))
         self._keep_within_bounds()
         self._progress.report(self._batches)
 
@@ -245,6 +245,10 @@ class Sink:
             return each.redriven and self._ledger.has(partition.topic, each.digest)
         return True
 
+    def _left(self, batch: Batch) -> int:
+        """How many messages Kafka had after those of the batch, when it was last asked."""
+        return max(0, (self._consumer.highwater(batch.partition) or 0) - batch.end)
+
     def _keep_within_bounds(self) -> None:
         """Write the largest batches before their time while all together are more than memory may hold."""
         while sum(each.size for each in self._batches.values()) > self._settings.max_buffered_bytes:
@@ -254,6 +258,7 @@ class Sink:
             self._write(largest)
 
     def _write(self, batch: Batch) -> None:
+        begun = time.monotonic()
         self._refuse_if_mostly_poison(batch, batch.poison)
         if batch.plan is None:
             self._on_step("plan")
@@ -276,7 +281,9 @@ class Sink:
         self._on_step("done")
         self._count_poison_run(batch, poison)
         self._progress.wrote(batch)
-        self._batches[batch.partition] = Batch(batch.partition, batch.closing, batch.log, None, time.monotonic())
+        now = time.monotonic()
+        self._took_s[batch.partition] = now - begun
+        self._batches[batch.partition] = Batch(batch.partition, batch.closing, batch.log, None, now)
 
     def _announce(self, batch: Batch) -> None:
         """Commit what has been refused so far."""

@@ -39,6 +39,13 @@ def test_what_came_while_others_were_inserted_has_waited_since_then() -> None:
     assert one.due(SETTINGS, 10.15, busy_s=0.5)
 
 
+def test_a_batch_fills_while_its_partition_has_more() -> None:
+    one = batch(Message(0, b"x", 1))
+    assert not one.due(SETTINGS, 14.9, drained=False)
+    assert one.due(SETTINGS, 15.1, drained=False)
+    assert batch(Message(0, b"x" * 1000, 1)).due(SETTINGS, 10.0, drained=False)
+
+
 def test_an_empty_batch_is_never_due_and_a_full_one_at_once() -> None:
     assert not batch().due(SETTINGS, 1e9)
     assert batch(Message(0, b"x" * 1000, 1)).due(SETTINGS, 10.0, busy_s=60)
