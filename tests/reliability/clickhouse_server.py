@@ -30,6 +30,9 @@ from urllib.parse import parse_qsl, urlsplit
 import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 
+from tidegauge.collectors.frames.insert import TABLE as FRAMES
+from tidegauge.collectors.schema.otlp import TABLES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -42,7 +45,7 @@ OWN = {
 INSERT = re.compile(r"^\s*INSERT\s+INTO\s+(.*?)\s+FORMAT\s+(\w+)\s*$", re.IGNORECASE | re.DOTALL)
 FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 CODE = re.compile(r"Code: (\d+)")
-RECORDS = ("otlp_", "frames", "predictions", "labels")
+RECORDS = {*TABLES.values(), FRAMES}
 GREETING = "SELECT displayName(), version(), revision(), timezone()"  # how ClickHouse's Go client begins
 
 
@@ -162,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
     def _suffer(self, sql: str, body: bytes) -> bool:
         """Apply the fault; True when the answer is to be lost."""
         found = INSERT.match(sql)
-        if not found or not found[1].strip("`").startswith(RECORDS):
+        if not found or re.split(r"[\s(]", found[1], maxsplit=1)[0].strip("`") not in RECORDS:
             return False
         with self.lock:
             fault, self.counts["inserts"] = self.fault, self.counts["inserts"] + 1

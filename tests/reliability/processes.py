@@ -117,6 +117,7 @@ class ClickHouse(Child):
         log.unlink(missing_ok=True)
         super().__init__(command, log)
         self.wait_for("ready")
+        self._struck, self._faulty = 0, False
 
     @property
     def dsn(self) -> str:
@@ -128,7 +129,13 @@ class ClickHouse(Child):
         return Store(self.dsn, database)
 
     def fault(self, **given: float | str) -> None:
-        """Make inserts suffer; without arguments mend them. See clickhouse_server.Fault."""
+        """Make inserts suffer; without arguments mend them. See clickhouse_server.Fault.
+
+        A fault that struck nothing has shown nothing: it fails the test when the next one is asked for.
+        """
+        struck = self.counts()["struck"]
+        assert struck > self._struck or not self._faulty, "the fault before this one struck no insert"
+        self._struck, self._faulty = struck, bool(given)
         given = given or {"times": 0}
         httpx.post(f"http://127.0.0.1:{self.port}/fault", json=given, trust_env=False).raise_for_status()
 
