@@ -12,11 +12,10 @@ from scipy.stats import t
 from tidegauge.alerting.durations import format_duration
 from tidegauge.alerting.text import amount
 from tidegauge.metrics import Observation
+from tidegauge.metrics.intervals import Z95
 
 if TYPE_CHECKING:
     from tidegauge.alerting.forms import Slo, Trend
-
-Z95 = 1.959963984540054
 
 
 class Told(NamedTuple):

@@ -160,8 +160,7 @@ def _more_samples(rule: Rule, right: Sequence[Fired], wrong: Sequence[Fired]) ->
 
 
 def _further(rule: Rule, right: Sequence[Fired], wrong: Sequence[Fired]) -> tuple[int, str]:
-    limit = rule.above if rule.above is not None else rule.below
-    if limit is None:
+    if rule.limit is None:
         return 0, ""
     sign = 1 if rule.upward else -1
     values = [sign * each.decided for each in right if each.decided is not None]
@@ -170,4 +169,4 @@ def _further(rule: Rule, right: Sequence[Fired], wrong: Sequence[Fired]) -> tupl
     if not gone:
         return 0, ""
     word, unit = ("above" if rule.upward else "below"), rule.measure.unit
-    return len(gone), f"{word}: {sign * max(gone):.3g} ({amount(sign * max(gone), unit)}, now {limit:g})"
+    return len(gone), f"{word}: {sign * max(gone):.3g} ({amount(sign * max(gone), unit)}, now {rule.limit:g})"

@@ -90,7 +90,6 @@ class Evidencing:
             return Evidence()
         length = rule.trend.step if rule.trend else min(rule.slo.windows()) if rule.slo else rule.window
         windows = _windows(alert.at - rule.delay, length)
-        limit = rule.above if rule.above is not None else rule.below
         try:
             seen = [self._values(rule, each).get(_key(alert.labels)) for each in windows]
             traces = examples(self._store, rule.measure, windows[-1], {**rule.where, **where})
@@ -99,7 +98,7 @@ class Evidencing:
         except Exception:  # nothing of this may hold up an alert
             logger.exception("alert %s: no evidence for its message", alert.fingerprint)
             return Evidence()
-        return Evidence(course(values, length, limit, rule.measure.unit), tuple(traces), drawn)
+        return Evidence(course(values, length, rule.limit, rule.measure.unit), tuple(traces), drawn)
 
     def _chart(
         self, rule: Rule, alert: Transition, windows: Sequence[Window], values: Sequence[float | None]
@@ -109,10 +108,9 @@ class Evidencing:
             return None
         offset = rule.compare.offset if rule.compare and not rule.compare.other else None
         before = [self._before(rule, each, offset, _key(alert.labels)) for each in windows] if offset else []
-        limit = rule.above if rule.above is not None else rule.below
         return Chart(
             rule.measure.title, labels_text(alert.labels), rule.measure.unit, tuple(each.end for each in windows),
-            tuple(values), tuple(before), f"{format_duration(offset)} before" if offset else "", limit,
+            tuple(values), tuple(before), f"{format_duration(offset)} before" if offset else "", rule.limit,
             rule.upward is not False, alert.since,
         )  # fmt: skip
 

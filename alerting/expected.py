@@ -146,9 +146,8 @@ def pace(rule: Rule, every_s: float, window: timedelta | None = None) -> Pace:
 
 def at_level(rule: Rule, level: float, needed: int, every_s: float) -> float:
     """At most so many pages a week from one series of a threshold on a rate whose true level is ``level``."""
-    limit = rule.above if rule.above is not None else rule.below
-    assert limit is not None
-    return pages(of_rate(limit, level, needed, upward=bool(rule.upward)), pace(rule, every_s))
+    assert rule.limit is not None
+    return pages(of_rate(rule.limit, level, needed, upward=bool(rule.upward)), pace(rule, every_s))
 
 
 def independent(rule: Rule) -> bool:
@@ -333,7 +332,7 @@ def _normal(rule: Rule) -> str:
 
 
 def _limit(rule: Rule) -> float:
-    return rule.above if rule.above is not None else inf if rule.below is None else rule.below
+    return inf if rule.limit is None else rule.limit
 
 
 def _shown(rule: Rule, value: float) -> str:

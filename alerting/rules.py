@@ -83,14 +83,14 @@ class Rule(Strict):
     @field_validator("metric")
     @classmethod
     def _metric_is_known(cls, name: str, info: ValidationInfo) -> str:
-        if name not in (known := {**METRICS, **(info.context or {})}):
+        if name not in (known := _known(info)):
             raise ValueError(f"is no metric; there are {', '.join(sorted(known))}")
         return name
 
     @field_validator("by", "where")
     @classmethod
     def _dimensions_are_known(cls, value: Any, info: ValidationInfo) -> Any:
-        metric = {**METRICS, **(info.context or {})}.get(info.data.get("metric", ""))
+        metric = _known(info).get(info.data.get("metric", ""))
         unknown = [name for name in value if metric and not metric.knows(name)]
         if metric and unknown:
             raise ValueError(f"{', '.join(unknown)}: {metric.name} has {', '.join(metric.dimensions)}")
@@ -150,6 +150,11 @@ class Rule(Strict):
             return self.compare.upward
         return None if self.absent_for or self.slo or self.trend else self.above is not None
 
+    @property
+    def limit(self) -> float | None:
+        """The threshold of ``above`` or ``below``."""
+        return self.above if self.above is not None else self.below
+
     def with_threshold(self, limit: float) -> Rule:
         """The same rule with another threshold: of ``above``, ``below`` or the ratio of ``compare``."""
         if self.compare:
@@ -198,10 +203,8 @@ def check_rules(paths: Sequence[Path]) -> list[Rule]:
         ConfigError: lists every problem of every file with file and line.
     """
     rules: list[Rule] = []
-    wrong: dict[Path, list[str]] = {path: [] for path in paths or [STARTER]}
     places: dict[str, str] = {}
-    documents = [each for path in wrong if (each := Document.read(path, wrong[path]))]
-    own = _own_metrics(documents, wrong)
+    documents, own, wrong = _read(paths or [STARTER])
     for document in documents:
         found = _parse(RuleFile, document, _rest(document.data), wrong[document.path], own)
         for i, group in enumerate(found.groups if found else ()):
@@ -211,7 +214,7 @@ def check_rules(paths: Sequence[Path]) -> list[Rule]:
                     wrong[document.path].append(f"{place}: the name {rule.alert!r} is taken, at {places[rule.alert]}")
                 places.setdefault(rule.alert, place)
                 rules.append(rule.model_copy(update={"interval": group.interval}))
-    problems = [each for found in wrong.values() for each in found]
+    problems = _listed(wrong)
     problems += [
         f"{places[rule.alert]}: inhibited_by: there is no other rule {name!r}"
         for rule in rules
@@ -225,11 +228,25 @@ def check_rules(paths: Sequence[Path]) -> list[Rule]:
 
 def metrics(paths: Sequence[Path]) -> list[Metric]:
     """Every metric that rules can name, by name, with those of the rule files ``paths``. Raises ConfigError."""
-    wrong: dict[Path, list[str]] = {path: [] for path in paths}
-    own = _own_metrics([each for path in wrong if (each := Document.read(path, wrong[path]))], wrong)
-    if problems := [each for found in wrong.values() for each in found]:
+    _, own, wrong = _read(paths)
+    if problems := _listed(wrong):
         raise ConfigError("alert rules", problems)
     return [each for _, each in sorted({**METRICS, **own}.items())]
+
+
+def _known(info: ValidationInfo) -> Mapping[str, Metric]:
+    return {**METRICS, **(info.context or {})}
+
+
+def _read(paths: Sequence[Path]) -> tuple[list[Document], dict[str, Metric], dict[Path, list[str]]]:
+    """The files that can be read, the metrics they bring along, and what is wrong by file."""
+    wrong: dict[Path, list[str]] = {path: [] for path in paths}
+    documents = [each for path in wrong if (each := Document.read(path, wrong[path]))]
+    return documents, _own_metrics(documents, wrong), wrong
+
+
+def _listed(wrong: Mapping[Path, Sequence[str]]) -> list[str]:
+    return [each for found in wrong.values() for each in found]
 
 
 def _own_metrics(documents: Sequence[Document], wrong: Mapping[Path, list[str]]) -> dict[str, Metric]:

@@ -128,8 +128,7 @@ def _left_out(rule: Rule, weeks: Sequence[Observation | None]) -> str:
 
 
 def _threshold(rule: Rule, now: Observation, value: float) -> Verdict:
-    upward = rule.above is not None
-    limit = rule.above if rule.above is not None else rule.below
+    upward, limit = rule.above is not None, rule.limit
     assert limit is not None
     word = "above" if upward else "below"
     sure = _beyond(_cautious(now, value, upward), limit, upward)
