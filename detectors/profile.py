@@ -34,11 +34,12 @@ class NumericPart:
         >>> NumericPart.of(np.array([3.0, np.nan, 1.0, np.inf]), NumericBins((2.0,))).counts.tolist()
         [1, 1]
         """
-        kept = finite(values)[0]
+        counts = None if in_order else bins.counts(values)
+        kept = values if counts is not None and counts.sum() == len(values) else finite(values)[0]
         missing = int(np.count_nonzero(np.isnan(values))) if len(kept) < len(values) else 0
-        if in_order:
+        if counts is None:
             return cls.of_ordered(len(values), missing, np.sort(kept), bins)
-        return cls(len(values), missing, len(values) - len(kept) - missing, kept, bins.counts_of_finite(kept), in_order)
+        return cls(len(values), missing, len(values) - len(kept) - missing, kept, counts, in_order)
 
     @cached_property
     def ordered(self) -> FloatArray:

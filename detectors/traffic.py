@@ -18,7 +18,7 @@ from tidegauge.model import ALL, Slice, Window
 Codes: TypeAlias = NDArray[np.int32]
 Index: TypeAlias = NDArray[np.int64]
 OUTPUTS = ("score", "prediction", "label", "error", "volume", "input", "*")
-MOST_CLASSES, BLOCK = 20, 65_536
+MOST_CLASSES, FEW, BLOCK = 20, 20, 131_072
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,22 @@ class Category:
     def counts(self, rows: Index | None = None) -> dict[str, int]:
         """Rows by value, missing ones left out.
 
+        Few values are compared with, one after the other, as bytes: half of what it costs to add each row up.
+
         >>> Category(np.array([0, 1, -1, 0], dtype=np.int32), ("a", "b")).counts()
         {'a': 2, 'b': 1}
         """
         codes = self.codes if rows is None else self.codes[rows]
-        found = np.zeros(len(self.names) + 1, dtype=np.int64)
+        found = np.zeros(len(self.names), dtype=np.int64)
         step = max(BLOCK, len(found))
         for at in range(0, len(codes), step):
-            found += np.bincount(codes[at : at + step] + 1, minlength=len(found))
-        found = found[1:]
+            block = codes[at : at + step]
+            if len(found) <= FEW:
+                small = block.astype(np.int8)
+                for code in range(len(found)):
+                    found[code] += np.count_nonzero(small == code)
+            else:
+                found += np.bincount(block + 1, minlength=len(found) + 1)[1:]
         return {self.names[at]: int(found[at]) for at in np.flatnonzero(found)}
 
     @cached_property

@@ -72,22 +72,18 @@ class NumericBins:
         >>> NumericBins((0.0, 2.0)).counts([-1.0, 0.0, 1.0, 2.0, float("nan"), float("inf")]).tolist()
         [1, 2, 1]
         """
-        return self.counts_of_finite(finite(values)[0])
-
-    def counts_of_finite(self, kept: FloatArray) -> IntArray:
-        """As ``counts``, of values that are known to be finite.
-
-        >>> NumericBins((0.0, 2.0)).counts_of_finite(np.array([-1.0, 0.0, 1.0, 2.0])).tolist()
-        [1, 2, 1]
-        """
-        below = np.zeros(len(self.edges), dtype=np.int64)
-        room = np.empty(min(len(kept), BLOCK), dtype=np.bool_)
-        for at in range(0, len(kept), BLOCK):
-            block = kept[at : at + BLOCK]
-            less = room[: len(block)]
+        array = floats(values)
+        below, rows = np.zeros(len(self.edges), dtype=np.int64), 0
+        room = np.empty(min(len(array), BLOCK), dtype=np.bool_)
+        for at in range(0, len(array), BLOCK):
+            block = array[at : at + BLOCK]
+            mask = np.isfinite(block, out=room[: len(block)])
+            if (kept := int(np.count_nonzero(mask))) < len(block):
+                block, mask = block[mask], room[:kept]
+            rows += kept
             for cell, edge in enumerate(self.edges):
-                below[cell] += np.count_nonzero(np.less(block, edge, out=less))
-        return np.diff(below, prepend=0, append=len(kept))
+                below[cell] += np.count_nonzero(np.less(block, edge, out=mask))
+        return np.diff(below, prepend=0, append=rows)
 
     def missing(self, values: ArrayLike) -> int:
         """Rows whose value is NaN or None.
