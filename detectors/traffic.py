@@ -66,7 +66,12 @@ class Category:
     @property
     def numeric(self) -> bool:
         """Whether these are measurements, not classes: numbers all, and more than 20 different ones."""
-        return len(self.names) > MOST_CLASSES and all(not np.isnan(_number(name)) for name in self.names)
+        return len(self.names) > MOST_CLASSES and self.all_numbers
+
+    @property
+    def all_numbers(self) -> bool:
+        """Whether every value reads as a number."""
+        return all(not np.isnan(_number(name)) for name in self.names)
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,10 @@ class Task:
 def infer(said: Category, label: Category, score: FloatArray, kind: str = "auto", positive: str = "") -> Task:
     """The task of labelled rows.
 
-    Lists are rankings. Numbers, more than 20 different ones, are measurements. Anything else is a class: two of them
-    make a binary model, whose positive class is ``positive``, else one that is called so (1, true, yes, positive), else
-    the one that is predicted where scores are high.
+    Lists are rankings. Numbers, more than 20 different ones, are measurements, and few are where predictions lie
+    between them (ratings of 1 to 5, foretold as 3.7). Anything else is a class: two of them make a binary model, whose
+    positive class is ``positive``, else one that is called so (1, true, yes, positive), else the one that is predicted
+    where scores are high.
     """
     chosen = kind if kind != "auto" else _kind(said, label)
     if chosen in ("regression", "ranking"):
@@ -73,7 +74,8 @@ def _kind(said: Category, label: Category) -> str:
     counts = said.counts()
     if _share(counts, lambda name: name.startswith("[") and ranking.parsed(name) is not None) >= MOST:
         return "ranking"
-    return "regression" if label.numeric else "auto"
+    measured = label.numeric or (said.numeric and label.all_numbers)
+    return "regression" if measured else "auto"
 
 
 def _share(counts: Mapping[str, int], holds: Callable[[str], bool]) -> float:
