@@ -16,9 +16,10 @@ from tidegauge.store import Rows, Store
 STATES = """SELECT rule, fingerprint, e.1 AS state, e.2 AS severity, e.3 AS owner, e.4 AS runbook, e.5 AS action,
   e.6 AS labels,
   e.7 AS value, e.8 AS threshold, e.9 AS samples, e.10 AS since, e.11 AS reason, e.12 AS summary, e.13 AS changed,
-  e.14 AS unit, e.15 OR state = 'firing' AS firing
-FROM (SELECT rule, fingerprint, argMax(tuple(state, severity, owner, runbook, action, labels, value, threshold,
-  samples, since, reason, summary, timestamp, unit, open), timestamp) AS e
+  e.14 AS unit, e.15 OR state = 'firing' AS firing, note
+FROM (SELECT rule, fingerprint, argMaxIf(alert_events.note, timestamp, notice != 'acknowledge') AS note,
+    argMax(tuple(state, severity, owner, runbook, action, labels, value, threshold, samples, since, reason, summary,
+      timestamp, unit, open), timestamp) AS e
   FROM alert_events WHERE timestamp <= {at:DateTime64(6)} AND notice != 'diagnose' GROUP BY rule, fingerprint)
 WHERE state NOT IN ('inactive', 'resolved')
 ORDER BY firing DESC, indexOf(['firing', 'pending', 'no_data', 'insufficient'], state), severity = 'page' DESC,

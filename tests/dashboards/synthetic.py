@@ -405,6 +405,9 @@ def _alert(rule: str, state: str, previous: str, hours: float, **other: Any) -> 
         "since": END - timedelta(hours=hours + 0.5),
         "reason": "refusal rate 13.7 % was above 5 % for 30 min (214 calls)",
         "summary": "Refusals of prompt v8 rose to 13.7 %",
+        "notice": "",
+        "open": state == "firing",
+        "note": "",
     } | other
 
 
@@ -433,7 +436,8 @@ def _alerts() -> list[dict[str, Any]]:
     return [
         _alert("refusal-rate", "pending", "inactive", 4.5),
         _alert("refusal-rate", "firing", "pending", 4.0),
-        _alert("feature-drift", "firing", "inactive", 11.5, **hostile),
+        _alert("feature-drift", "firing", "inactive", 11.5, **hostile, note=f"age by psi: effect 0.31 {HOSTILE}"),
+        _alert("feature-drift", "firing", "firing", 11, **hostile, notice="acknowledge", note="ann"),
         _alert("cost-week", "firing", "inactive", 60, **cost),
         _alert("cost-week", "resolved", "firing", 20, **cost),
         _alert("accuracy", "no_data", "inactive", 2, **nothing),

@@ -120,6 +120,7 @@ def test_the_overview_answers_the_five_questions_of_a_firing_alert(page: TestCli
         "prompt_version = v8",
         "0.137 against a threshold of 0.05 (214 samples)",
         "Roll prompt v8 back to v7.",
+        "age by psi: effect 0.31",
     ):
         assert answer in text
 
