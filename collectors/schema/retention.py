@@ -25,6 +25,7 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rollups": (
             "llm_calls_1m",
             "predictions_1h",
+            "predictions_1m",
             "feature_hours",
             "feature_kinds",
             "ingest_1m",

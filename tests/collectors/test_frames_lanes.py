@@ -105,10 +105,12 @@ def tables(pipeline: Pipeline, model: str) -> dict[str, list[dict[str, Any]]]:
         "feature_kinds": "version, feature, kind, min(first_seen), max(last_seen), sum(predictions)",
         "predictions_1h": "hour, version, dimension, slice, sum(predictions), sum(scored), sum(score_sum), "
         "sum(score_sum_squares), quantilesTDigestMerge(0.1, 0.25, 0.5, 0.75, 0.9)(score)",
+        "predictions_1m": "minute, sum(predictions)",
     }
     groups = {
         "feature_kinds": "GROUP BY version, feature, kind",
         "predictions_1h": "GROUP BY hour, version, dimension, slice",
+        "predictions_1m": "GROUP BY minute",
     }
     found = {}
     for table, columns in rows.items():
@@ -238,6 +240,7 @@ def test_the_same_frame_sent_again_is_stored_once(pipeline: Pipeline) -> None:
 def test_a_batch_inserted_again_under_its_token_changes_no_table(store: Store) -> None:
     bodies = [body for case in list(CASES.values())[:3] for _, _, body in as_arrow(case)]
     sums = """SELECT (SELECT count() FROM predictions) AS rows, (SELECT sum(predictions) FROM predictions_1h) AS hourly,
+        (SELECT sum(predictions) FROM predictions_1m) AS by_minute,
         (SELECT sum(records) FROM ingest_1m) AS volume, (SELECT sum(predictions) FROM feature_kinds) AS kinds"""
     insert_exports(store, Signal.FRAMES, bodies, "one token")
     before = store.rows(sums)

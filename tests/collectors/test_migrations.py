@@ -307,6 +307,7 @@ def test_every_view_writes_to_a_table_and_every_domain_table_has_one(store: Stor
         "llm_calls_1m",
         "predictions",
         "predictions_1h",
+        "predictions_1m",
         "feature_kinds",
         "labels",
         "feedback",
@@ -371,6 +372,8 @@ def test_events_that_the_official_exporter_inserts_reach_the_domain_tables(store
     assert (found["features"], found["categories"]) == ({"amount": 41.5}, {"country": "NL"})
     [hour] = store.rows("SELECT hour, model, predictions, score_sum FROM predictions_1h WHERE dimension = ''")
     assert hour == {"hour": MOMENT.replace(minute=0), "model": "fraud", "predictions": 1, "score_sum": 0.75}
+    minutes = store.rows("SELECT minute, model, predictions FROM predictions_1m")
+    assert minutes == [{"minute": MOMENT, "model": "fraud", "predictions": 1}]
     assert store.value("SELECT sum(records) FROM ingest_1m WHERE kind = 'tidegauge.prediction'") == 1
 
 

@@ -74,6 +74,7 @@ def test_late_records_and_wrong_clocks_are_counted_and_do_not_move_the_newest_mi
     )
     assert store.value("SELECT max(minute) FROM ingest_1m") <= datetime.now(UTC)
     assert store.value("SELECT max(hour) FROM predictions_1h") <= datetime.now(UTC)
+    assert store.value("SELECT max(minute) FROM predictions_1m") <= datetime.now(UTC)
     window = Window(now.replace(second=0, microsecond=0), now.replace(second=0, microsecond=0) + timedelta(minutes=5))
     assert [observe(store, METRICS[name], [], window)[0].value for name in ("late_share", "wrong_clock_share")] == [
         0.25,
@@ -174,6 +175,9 @@ def test_versions_models_and_tenants_are_capped_too(store: Store) -> None:
     }
     store.insert("otel_traces", [span | {"ResourceAttributes": {"tidegauge.tenant": "brand new"}, "SpanId": "x"}])
     assert store.value("SELECT sum(calls) FROM llm_calls_1m WHERE tenant = 'other'") == 1
+    store.insert("predictions", [row | {"model": "brand new"}])
+    for table in ("predictions_1h", "predictions_1m"):
+        assert store.value(f"SELECT sum(predictions) FROM {table} WHERE model = 'other'") == 1
 
 
 def changes(store: Store) -> set[tuple[str, str, str, str, str]]:

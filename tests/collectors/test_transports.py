@@ -439,6 +439,7 @@ def test_ten_thousand_records_are_stored_once_and_every_rollup_agrees(pipeline: 
     assert pipeline.count("otel_logs") == 10_000
     sums = "SELECT sum(predictions) AS n, sum(scored) AS scored, sum(score_sum) AS score FROM predictions_1h"
     assert pipeline.store.rows(f"{sums} WHERE dimension = ''") == [{"n": 10_000, "scored": 10_000, "score": 5_000}]
+    assert pipeline.store.value("SELECT sum(predictions) FROM predictions_1m") == 10_000
     assert pipeline.store.value("SELECT sum(records) FROM ingest_1m") == 10_000
 
 
@@ -468,6 +469,7 @@ def test_a_request_sent_again_because_its_answer_was_lost_is_stored_once(pipelin
     pipeline.flush()
     assert (pipeline.count("predictions"), pipeline.count("otel_logs")) == (100, 100)
     assert pipeline.store.value("SELECT sum(predictions) FROM predictions_1h WHERE dimension = ''") == 100
+    assert pipeline.store.value("SELECT sum(predictions) FROM predictions_1m") == 100
     assert pipeline.metric("tidegauge_rejected_records_total", reason="duplicate") == before + 3
 
 

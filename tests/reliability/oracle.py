@@ -195,4 +195,9 @@ ROLLUPS = {
         sum(toFloat64OrZero(LogAttributes['tidegauge.prediction.score'])) AS total
         FROM otel_logs WHERE EventName = 'tidegauge.prediction' GROUP BY ALL ORDER BY ALL""",
     ),
+    "predictions_1m": (
+        "SELECT minute, model, sum(predictions) AS n FROM predictions_1m GROUP BY ALL ORDER BY ALL",
+        """SELECT toStartOfMinute(Timestamp) AS minute, LogAttributes['tidegauge.model.name'] AS model, count() AS n
+        FROM otel_logs WHERE EventName = 'tidegauge.prediction' GROUP BY ALL ORDER BY ALL""",
+    ),
 }
