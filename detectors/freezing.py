@@ -36,7 +36,8 @@ class Freezes:
     def refresh(self, model: str, watch: Watch, now: datetime) -> None:
         """Look at the alerts that were open at ``now``: of several, the one that began first counts.
 
-        What made it fire lies in the window that ended before it began, so a reference ends where that window started.
+        What made it fire lies in the window that ended before it began, so a reference ends where that window started:
+        on a whole minute, since stretches of less are not counted.
         """
         self._open.pop(model, None)
         longest = timedelta(days=watch.reference.freeze_days)
@@ -44,7 +45,8 @@ class Freezes:
             return
         found = self._store.rows(OPEN, {"model": model, "now": now, "from": now - longest})
         if found:
-            since = found[0]["since"] - timedelta(hours=watch.window_hours)
+            began = found[0]["since"].replace(second=0, microsecond=0)
+            since = began - timedelta(hours=watch.window_hours)
             note = f"the reference stays where it was at {since:%Y-%m-%d %H:%M}, because {found[0]['rule']} fires"
             self._open[model] = Freeze(since, note)
 

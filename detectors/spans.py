@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from tidegauge.model import Window
 
-WEEK = timedelta(days=7)
+DAY = timedelta(days=1)
+WEEK = 7 * DAY
+DAY_S = 86_400
 
 
 def joined(spans: Iterable[Window]) -> tuple[Window, ...]:
@@ -51,6 +54,34 @@ def weeks_before(window: Window, weeks: int) -> tuple[Window, ...]:
     """
     shifted = [Window(window.start - WEEK * at, window.end - WEEK * at) for at in range(weeks, 0, -1)]
     return joined(Window(each.start, min(each.end, window.start)) for each in shifted if each.start < window.start)
+
+
+def own_windows(spans: Sequence[Window], window: Window, most: int) -> list[Window]:
+    """Whole windows in ``spans``, as long as ``window`` and beginning at the same time of day; of many, ``most``.
+
+    Which are drawn depends on the hour, or day, that they are the window of, and on nothing else: as the current window
+    moves on by minutes, so do they.
+
+    >>> day = datetime(2026, 3, 1, tzinfo=UTC)
+    >>> week = [Window(day, day + 7 * DAY)]
+    >>> [each.start.day for each in own_windows(week, Window(day + 8 * DAY, day + 9 * DAY), 60)]
+    [1, 2, 3, 4, 5, 6, 7]
+    """
+    length, start = int(window.length.total_seconds()), int(window.start.timestamp())
+    if length <= 0:
+        return []
+    period = length if length < DAY_S and DAY_S % length == 0 else DAY_S
+    starts: list[int] = []
+    for span in spans:
+        ends = int(span.start.timestamp()), int(span.end.timestamp())
+        starts += range(ends[0] + (start - ends[0]) % period, ends[1] - length + 1, length)
+    drawn = sorted(starts, key=lambda at: (zlib.crc32(str(at // length).encode()), at))[:most]
+    return [stretch(at, length) for at in sorted(drawn)]
+
+
+def stretch(start_s: int, length_s: int) -> Window:
+    """So many seconds, from so many seconds since 1970 on."""
+    return Window(*(datetime.fromtimestamp(each, UTC) for each in (start_s, start_s + length_s)))
 
 
 def _outside(span: Window, hole: Window) -> list[Window]:

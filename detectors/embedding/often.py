@@ -13,10 +13,10 @@ from tidegauge.config import Watch
 from tidegauge.detectors.embedding.corpus import Corpus, Stretches
 from tidegauge.detectors.embedding.embedder import Embedder
 from tidegauge.detectors.embedding.rows import LEAST_TEXTS, raised
-from tidegauge.detectors.embedding.stretches import own_windows, stretch_of
+from tidegauge.detectors.embedding.stretches import MOST_WINDOWS, stretch_of
 from tidegauge.detectors.embedding.sums import Summed, Sums
 from tidegauge.detectors.finding import Claim, Verdict
-from tidegauge.detectors.spans import joined
+from tidegauge.detectors.spans import joined, own_windows
 from tidegauge.detectors.spread import Spread
 from tidegauge.detectors.statistics import Buckets, FeatureMap, Result, Undetermined, random_features
 from tidegauge.detectors.statistics.mmd import median_distance
@@ -57,7 +57,7 @@ class Often:
     ) -> list[Claim]:
         """The claims of one window."""
         length_s = stretch_of(watch)
-        own = own_windows(spans, window)
+        own = own_windows(spans, window, MOST_WINDOWS)
         features = self._features(service, window, now)
         if features is None:
             return [untested(f"fewer than {LEAST_TEXTS} texts were recorded in the window", 0, 0)]

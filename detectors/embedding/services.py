@@ -13,11 +13,12 @@ from tidegauge.detectors.embedding.corpus import Corpus, Spans, Texts
 from tidegauge.detectors.embedding.embedder import Embedder
 from tidegauge.detectors.embedding.often import DETECTOR, Often, untested
 from tidegauge.detectors.embedding.rows import LEAST_TEXTS, Pair, compare, shown
-from tidegauge.detectors.embedding.stretches import Datum, locate, own_windows
+from tidegauge.detectors.embedding.stretches import MOST_WINDOWS, Datum, locate
 from tidegauge.detectors.finding import Claim, Context, Finding, Verdict
 from tidegauge.detectors.freezing import Freezes
 from tidegauge.detectors.ledger import Drifting, Ledger
 from tidegauge.detectors.schedule import before_first, watch_of, windows
+from tidegauge.detectors.spans import own_windows
 from tidegauge.detectors.statistics import Undetermined
 from tidegauge.incidents import Incidents
 from tidegauge.model import ALL, Window
@@ -123,7 +124,7 @@ class ServiceRound:
             reason = f"{found} texts in the reference are too few: {LEAST_TEXTS} are needed"
             return [_unknown(check, reason, found, texts)]
         texts = self._corpus.counts(service, [window])[1] if texts == check.most else texts
-        own = partial(self._own, service, check, own_windows(datum.spans or (), window))
+        own = partial(self._own, service, check, own_windows(datum.spans or (), window, MOST_WINDOWS))
         return compare(Pair(check.feature, reference, current, own, texts), check.watch, self._settings.permutations)
 
     def _own(self, service: str, check: Check, own: Sequence[Window]) -> list[Texts]:

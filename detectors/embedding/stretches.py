@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from tidegauge.config import Incident, Reference, Watch
 from tidegauge.detectors.freezing import Freeze
@@ -15,7 +14,7 @@ from tidegauge.detectors.statistics.random_features import LEAST_BUCKETS
 from tidegauge.incidents import overlapping
 from tidegauge.model import Window
 
-DAY_S, MINUTE_S = 86_400, 60
+MINUTE_S = 60
 MOST_WINDOWS = 8
 BUCKETS = 24
 """Wanted in a window."""
@@ -51,29 +50,6 @@ def locate(reference: Reference, window: Window, freeze: Freeze | None, incident
     return Datum(reference.kind, left, whole.start, whole.end, "; ".join(notes), reason)
 
 
-def own_windows(spans: Sequence[Window], window: Window, most: int = MOST_WINDOWS) -> list[Window]:
-    """Whole windows in ``spans``, as long as ``window`` and beginning at the same time of day; of many, ``most``.
-
-    Which are drawn depends on the hour, or day, that they are the window of, and on nothing else: as the current window
-    moves on by minutes, so do they.
-
-    >>> day = datetime(2026, 3, 1, tzinfo=UTC)
-    >>> week = [Window(day, day + timedelta(days=7))]
-    >>> [each.start.day for each in own_windows(week, Window(day + timedelta(days=8), day + timedelta(days=9)))]
-    [1, 2, 3, 4, 5, 6, 7]
-    """
-    length, start = int(window.length.total_seconds()), int(window.start.timestamp())
-    if length <= 0:
-        return []
-    period = length if length < DAY_S and DAY_S % length == 0 else DAY_S
-    starts: list[int] = []
-    for span in spans:
-        ends = int(span.start.timestamp()), int(span.end.timestamp())
-        starts += range(ends[0] + (start - ends[0]) % period, ends[1] - length + 1, length)
-    drawn = sorted(starts, key=lambda at: (zlib.crc32(str(at // length).encode()), at))[:most]
-    return [Window(_moment(at), _moment(at + length)) for at in sorted(drawn)]
-
-
 def stretch_of(watch: Watch) -> int:
     """Seconds of the stretches that a watch's texts are summed in: whole minutes, at least 24 in a window; 0: none fit.
 
@@ -89,7 +65,3 @@ def stretch_of(watch: Watch) -> int:
     longest = max(1, window // minute // BUCKETS)
     fitting = [each for each in range(1, longest + 1) if not (window % (each * minute) or step % (each * minute))]
     return max(fitting) * MINUTE_S
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

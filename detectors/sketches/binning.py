@@ -27,7 +27,7 @@ class Binning:
     """Edges and center of every numeric feature, and the slices that are counted apart.
 
     Attributes:
-        bucket_s: Length of the stretches that are counted, in seconds.
+        bucket_s: Length of the stretches of the watch's own grid, in seconds.
         edges: Of every numeric feature; ``centers`` a number in the middle of its values.
         slices: Of every dimension the values that are counted; the rest is ``other``.
     """
@@ -70,6 +70,10 @@ class Binning:
     def name(self) -> str:
         """Names these cells: others have another name."""
         return hashlib.sha256(self.json.encode(errors="surrogatepass")).hexdigest()[:16]
+
+    def name_of(self, length_s: int) -> str:
+        """Names stretches of this length counted in these cells."""
+        return self.name if length_s == self.bucket_s else f"{self.name}/{length_s}"
 
     def edges_of(self, feature: str, part: Slice) -> FloatArray:
         """The edges in all traffic, or in a slice."""

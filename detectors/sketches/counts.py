@@ -120,7 +120,8 @@ class Counts:
         for (part, name), each in self.numeric.items():
             made.append(_row(part, name, each.rows) | _numbers(each) | self._kinds_of(part, name))
         for (part, name), told in self.categorical.items():
-            names = {"names": list(told.counts), "counts": list(told.counts.values())}
+            kept = _capped(told.counts)
+            names = {"names": list(kept), "counts": list(kept.values())}
             made.append(_row(part, name, told.rows) | names | self._kinds_of(part, name))
         known = {name for part, name in (*self.numeric, *self.categorical) if part == ALL}
         for name in self.kinds.keys() - known:

@@ -22,6 +22,7 @@ from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.sketches.counts import OTHER, Counts, Kinds
 from tidegauge.detectors.sketches.integrity import about_cells
 from tidegauge.detectors.sketches.numeric import NumericSketch, ks, wasserstein
+from tidegauge.detectors.spans import own_windows
 from tidegauge.detectors.spread import MOST_WINDOWS, Own, OwnWindows, Spread, ends_of, gathered
 from tidegauge.detectors.statistics import NumericBins, Undetermined, psi
 from tidegauge.detectors.statistics.arrays import IntArray
@@ -127,7 +128,7 @@ class SketchProfile:
         """The reference cut into windows as long as ``window``, at its time of day."""
         if self._sample:
             return OwnWindows(self._sample, window, questions)
-        return SketchedWindows(self, _cut(self._spans, window), self._windows, questions)
+        return SketchedWindows(self, own_windows(self._spans, window, MOST_WINDOWS), self._windows, questions)
 
 
 class SketchedWindows:
@@ -216,15 +217,3 @@ def _labels(reference: NumericSketch, unions: IntArray) -> list[str]:
 def _ranked(sizes: Mapping[str, int]) -> Iterator[tuple[str, Sequence[int]]]:
     for value in sorted(sizes, key=lambda name: (name == OTHER, -sizes[name], name)):
         yield value, range(sizes[value])
-
-
-def _cut(spans: Sequence[Window], window: Window) -> list[Window]:
-    """Whole windows within the spans; of more than 60 some, evenly."""
-    found: list[Window] = []
-    for span in spans:
-        start = span.start
-        while start + window.length <= span.end:
-            found.append(Window(start, start + window.length))
-            start += window.length
-    step = max(1, -(-len(found) // MOST_WINDOWS))
-    return found[::step]

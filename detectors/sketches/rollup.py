@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial, reduce
-from math import gcd
 from operator import add
+from typing import TypeAlias
 
 from tidegauge.config import Watch
 from tidegauge.detectors.predictions import Predictions, Scope
@@ -16,27 +16,32 @@ from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.references import PASSING, Datum
 from tidegauge.detectors.sketches.binning import Binning
 from tidegauge.detectors.sketches.counts import Counts
+from tidegauge.detectors.sketches.grid import HOUR_S, bucket_of, cover, divided, length_of, on_grid, shorter
 from tidegauge.detectors.sketches.profile import SketchProfile
 from tidegauge.detectors.sketches.tables import Bucket, Tables
-from tidegauge.model import Window
+from tidegauge.detectors.spans import own_windows
+from tidegauge.detectors.spread import MOST_WINDOWS
+from tidegauge.model import ALL, Slice, Window
 from tidegauge.store import Store
 
 LOG = logging.getLogger(__name__)
-HOUR_S, DAY_S = 3600, 86_400
+Known: TypeAlias = Mapping[Window, Bucket]
 
 
 class Rollup:
     """Compares windows from counts in frozen cells, where rows are too many to be read at once.
 
-    A stretch (``bucket``) of the common grid of a watch's windows and steps, an hour to a day long, is counted once,
-    all of its rows, so many at a time that memory is bounded; again only if rows came later. What is in memory and what
-    a comparison costs then follow from cells, features and slices, and not from the number of rows.
+    Any span of whole minutes is made of stretches (``bucket``): days, hours, those of the common grid of a watch's
+    windows and steps, and minutes, as few as possible. Each is counted once, all of its rows, so many at a time that
+    memory is bounded, or put together from shorter ones; again only if rows came later. What is in memory and what a
+    comparison costs then follow from cells, features and slices, and not from the number of rows.
 
     Args:
         store: The database.
         predictions: Where the rows are.
         max_rows: A window, or a reference that moves with it, of more rows than that is compared from counts.
-        most: Stretches that are counted in one round, to catch up.
+        most: Stretches of the watch's own grid, or hours where that is finer, that are counted in one round, to catch
+            up.
     """
 
     def __init__(self, store: Store, predictions: Predictions, max_rows: int, most: int) -> None:
@@ -44,17 +49,17 @@ class Rollup:
         self._predictions = predictions
         self._max_rows, self._most = max_rows, most
         self._kept: dict[str, tuple[object, SketchProfile]] = {}
+        self._known: dict[str, Known] = {}
         self._binnings: dict[tuple[str, str], Binning] = {}
 
     def wanted(self, watch: Watch, datum: Datum, window: Window, rows: int) -> bool:
-        """Whether this comparison is one of counts: a large one, on whole hours, of whole versions."""
+        """Whether this comparison is one of counts: a large one, on whole minutes, of whole versions."""
         if watch.rollups == "off" or datum.scope is None or datum.version or datum.scope.holes:
             return False
-        bucket_s = bucket_of(watch)
-        spans = [window, *(_spans(datum.scope))]
-        on_grid = bucket_s and all(_on_grid(each, bucket_s) for each in spans)
+        if not (bucket_of(watch) and all(map(on_grid, [window, *_spans(datum.scope)]))):
+            return False
         largest = max(rows, datum.rows if datum.kind in PASSING else 0)
-        return bool(on_grid) and (watch.rollups == "always" or largest > self._max_rows)
+        return watch.rollups == "always" or largest > self._max_rows
 
     def pair(
         self,
@@ -69,25 +74,40 @@ class Rollup:
         """The reference and the window, of ``rows`` rows, as counts.
 
         None while more stretches are to be counted than one round may, and where fewer rows are counted than there are:
-        the sums by hour put models beyond the most frequent together.
+        the sums by hour and minute put models beyond the most frequent together, and know no minute before they began.
         """
         assert datum.scope
         binning = self._binning(model, watch, datum, dimensions, now)
         spans = _spans(datum.scope)
-        buckets = self._tables.state(model, binning, [*spans, window])
-        due = [each for each in buckets if each.due]
-        made = [self._count(model, binning, each, dimensions) for each in due[: self._most]]
-        if len(due) > self._most:
-            LOG.info("%s: %d stretches of traffic are still to be counted", model, len(due) - self._most)
+        own = own_windows(spans, window, MOST_WINDOWS) if watch.floor_from_reference else []
+        wanted = dict.fromkeys(cover([*spans, window, *own], binning.bucket_s))
+        known = self._counted(model, binning, self._tables.state(model, binning, wanted), dimensions)
+        if known is None:
             return None
-        known = [*made, *(each for each in buckets if not each.due)]
+        self._known[model] = known
         reference, current = self._read(model, datum, binning, window, known, dimensions)
         if reference.traffic.rows < datum.rows or current.traffic.rows < rows:
-            LOG.info("%s: the sums by hour do not know all of its rows; they are compared as rows", model)
+            LOG.info("%s: the sums by hour and minute do not know all of its rows; they are compared as rows", model)
             return None
         if datum.kind in PASSING and reference.counts.outgrown:
             self._freeze(model, watch, datum, dimensions, now)
         return reference, current
+
+    def _counted(
+        self, model: str, binning: Binning, buckets: Iterable[Bucket], dimensions: tuple[str, ...]
+    ) -> Known | None:
+        """All of ``buckets``, those that are due counted now, the shortest first; None where that is too much."""
+        known = {each.window: each for each in buckets}
+        due = sorted((each for each in known.values() if each.due), key=lambda each: each.window.length)
+        longest = max(binning.bucket_s, HOUR_S)
+        left = self._most * longest
+        for at, each in enumerate(due):
+            left -= min(length_of(each.window), longest)
+            if left < 0:
+                LOG.info("%s: %d stretches of traffic are still to be counted", model, len(due) - at)
+                return None
+            known[each.window] = self._made(model, binning, each, dimensions)
+        return known
 
     def _binning(self, model: str, watch: Watch, datum: Datum, dimensions: tuple[str, ...], now: datetime) -> Binning:
         """The cells that were frozen on this reference; of a moving one on what it was when it was first seen."""
@@ -112,31 +132,49 @@ class Rollup:
         datum: Datum,
         binning: Binning,
         window: Window,
-        known: Sequence[Bucket],
+        known: Known,
         dimensions: tuple[str, ...],
     ) -> tuple[SketchProfile, SketchProfile]:
         """Both sides; a reference is kept as long as it holds the same stretches, counted in the same attempts."""
         assert datum.scope
-        inside = [each.attempt for each in known if window.start <= each.window.start < window.end]
-        before = [each.attempt for each in known if not window.start <= each.window.start < window.end]
-        spans, key = _spans(datum.scope), (datum.scope, datum.rows, binning.name, frozenset(before))
+        spans = _spans(datum.scope)
+        before, inside = (_of(known, each, binning) for each in (spans, [window]))
+        key = (datum.scope, datum.rows, binning.name, frozenset(each.attempt for each in before))
         kept = self._kept.get(model)
         if kept and kept[0] == key:
-            (now,) = self._tables.read(model, binning, [[window]], inside)
+            (now,) = self._tables.read(model, binning, [inside])
             return kept[1], SketchProfile(now)
         if spans:
-            counts, now = self._tables.read(model, binning, [spans, [window]], [*before, *inside])
-            reference = SketchProfile(counts, spans, partial(self._tables.read_each, model, binning, before))
+            counts, now = self._tables.read(model, binning, [before, inside])
+            reference = SketchProfile(counts, spans, partial(self._read_each, model, binning))
         else:
-            (now,) = self._tables.read(model, binning, [[window]], inside)
+            (now,) = self._tables.read(model, binning, [inside])
             reference = self._training(datum.scope, datum.rows, binning, dimensions)
         self._kept[model] = key, reference
         return reference, SketchProfile(now)
+
+    def _read_each(
+        self, model: str, binning: Binning, windows: Sequence[Window], feature: str, part: Slice
+    ) -> list[Counts]:
+        """Windows of the reference that was last asked for, one by one."""
+        known = _of(self._known[model], windows, binning)
+        return self._tables.read_each(model, binning, known, windows, feature, part)
 
     def _training(self, scope: Scope, rows: int, binning: Binning, dimensions: tuple[str, ...]) -> SketchProfile:
         """Training rows are of no stretch: they are counted here, once."""
         whole = reduce(add, (Counts.of(each, binning) for each in self._predictions.read_all(scope, rows, dimensions)))
         return SketchProfile(whole, sample=Profile(self._predictions.read(scope, rows, dimensions)))
+
+    def _made(self, model: str, binning: Binning, bucket: Bucket, dimensions: tuple[str, ...]) -> Bucket:
+        """Put together from shorter stretches, where these hold most of its rows; else counted."""
+        length = shorter(length_of(bucket.window), binning.bucket_s)
+        parts = self._tables.state(model, binning, divided(bucket.window, length)) if length else []
+        ready = sum(each.rows for each in parts if not each.due)
+        if sum(each.rows for each in parts) != bucket.rows or 2 * ready < bucket.rows:
+            return self._count(model, binning, bucket, dimensions)
+        whole = [self._made(model, binning, each, dimensions) if each.due else each for each in parts]
+        (counts,) = self._tables.read(model, binning, [whole])
+        return self._written(model, bucket, counts, counts.sizes[ALL], bucket.rows)
 
     def _count(self, model: str, binning: Binning, bucket: Bucket, dimensions: tuple[str, ...]) -> Bucket:
         """How many rows there are is asked first: what comes while they are read is seen as having come later."""
@@ -145,19 +183,10 @@ class Rollup:
         rows = extent.rows if extent else 0
         parts = self._predictions.read_all(scope, rows, dimensions) if rows else iter(())
         counts = reduce(add, (Counts.of(each, binning) for each in parts), Counts(binning))
+        return self._written(model, bucket, counts, rows, seen)
+
+    def _written(self, model: str, bucket: Bucket, counts: Counts, rows: int, seen: int) -> Bucket:
         return replace(bucket, attempt=self._tables.write(model, bucket.window, counts, rows, seen), due=False)
-
-
-def bucket_of(watch: Watch) -> int:
-    """Seconds of the longest stretch, at most a day, that all windows of a watch are made of; 0 where it is no hour.
-
-    >>> bucket_of(Watch(window_hours=168, step_hours=24)), bucket_of(Watch(window_hours=6, step_hours=4))
-    (86400, 7200)
-    >>> bucket_of(Watch(window_hours=0.5, step_hours=1))
-    0
-    """
-    found = gcd(round(watch.window_hours * HOUR_S), round(watch.step_hours * HOUR_S), DAY_S)
-    return found if found % HOUR_S == 0 else 0
 
 
 def _named(watch: Watch, datum: Datum, dimensions: tuple[str, ...]) -> str:
@@ -173,5 +202,6 @@ def _spans(scope: Scope) -> Sequence[Window]:
     return scope.spans or ((scope.window,) if scope.window else ())
 
 
-def _on_grid(span: Window, bucket_s: int) -> bool:
-    return all(moment.microsecond == 0 and int(moment.timestamp()) % bucket_s == 0 for moment in (span.start, span.end))
+def _of(known: Known, spans: Sequence[Window], binning: Binning) -> list[Bucket]:
+    """The stretches that ``spans`` are made of, those with traffic."""
+    return [known[each] for each in cover(spans, binning.bucket_s) if each in known]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from drift_stream import Row, Stream, day, drifts, loop, one, settings, unit_change
 
-from tidegauge.config import Reference, Watch
+from tidegauge.config import Reference
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
@@ -122,7 +122,7 @@ def only_binning(store: Store) -> Binning:
 def size_of(store: Store, number: int) -> int:
     """The rows of a day, as counted."""
     tables, binning, span = Tables(store), only_binning(store), Window(day(number), day(number + 1))
-    (found,) = tables.read("risk", binning, [[span]], [each.attempt for each in tables.state("risk", binning, [span])])
+    (found,) = tables.read("risk", binning, [tables.state("risk", binning, [span])])
     return found.sizes[ALL]
 
 
@@ -179,7 +179,7 @@ def test_two_that_count_the_same_stretch_count_it_once(store: Store) -> None:
     stream.days(0, 1)
     at_day(store, 1, rollups="always")
     again = Rollup(store, Predictions(store, 1000), 1000, 50)
-    again._count("risk", only_binning(store), Bucket(Window(day(0), day(1)), "", True), ("version", "port"))
+    again._count("risk", only_binning(store), Bucket(Window(day(0), day(1)), 900, "", True), ("version", "port"))
     assert counted(store) == 2
     assert size_of(store, 0) == 900
 
@@ -225,15 +225,6 @@ def test_too_much_to_catch_up_with_is_compared_by_rows_until_it_is_counted(store
     found = one(detector.run(day(6.1)), "age", "ks")
     assert (found.n_current, "cells" in found.reason) == (300, False)
     assert counted(store) == 2
-
-
-def test_windows_off_the_hour_and_references_with_holes_are_compared_by_rows(store: Store) -> None:
-    watch = Watch(window_hours=0.5, step_hours=0.5, rollups="always", reference=TRAILING)
-    Stream(store).days(0, 4, rows=2000)
-    detector = DetectorLoop(store, settings().model_copy(update={"models": (watch,)}))
-    detector._models._last["risk"] = day(3.5)
-    assert detector.run(day(3.5) + timedelta(minutes=32))
-    assert counted(store) == 0
 
 
 def test_windows_of_a_large_moving_reference_give_the_floor(store: Store) -> None:

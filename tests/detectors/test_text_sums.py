@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from test_drift_texts import ORDERS, REFUNDS, Hashed, evaluated
 
 from tidegauge.config import Detectors, Reference, Watch
-from tidegauge.detectors.embedding.stretches import own_windows, stretch_of
+from tidegauge.detectors.embedding.stretches import MOST_WINDOWS, stretch_of
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.runner import DetectorLoop
+from tidegauge.detectors.spans import own_windows
 from tidegauge.model import Window
 from tidegauge.store import Store
 
@@ -126,7 +127,7 @@ def test_the_windows_drawn_from_a_reference_move_with_the_current_one() -> None:
     reference = [Window(START, START + timedelta(days=28))]
     now = Window(START + timedelta(days=29), START + timedelta(days=29) + HOUR)
     later = Window(now.start + timedelta(minutes=1), now.end + timedelta(minutes=1))
-    first, second = (own_windows(reference, each) for each in (now, later))
+    first, second = (own_windows(reference, each, MOST_WINDOWS) for each in (now, later))
     assert len(first) == 8
     assert [each.start + timedelta(minutes=1) for each in first] == [each.start for each in second]
 
