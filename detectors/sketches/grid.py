@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from math import gcd
 
@@ -68,9 +68,16 @@ def divided(window: Window, length_s: int) -> list[Window]:
     return [stretch(at, length_s) for at in range(*ends, length_s)]
 
 
-def length_of(stretch: Window) -> int:
+def length_of(window: Window) -> int:
     """In seconds."""
-    return int(stretch.length.total_seconds())
+    return int(window.length.total_seconds())
+
+
+def hours_of(stretches: Iterable[Window]) -> set[Window]:
+    """The hours that those of no whole hours lie in."""
+    parts = [each for each in stretches if length_of(each) % HOUR_S]
+    ends = [(int(each.start.timestamp()) // HOUR_S * HOUR_S, int(each.end.timestamp())) for each in parts]
+    return {stretch(at, HOUR_S) for first, last in ends for at in range(first, last, HOUR_S)}
 
 
 def on_grid(span: Window) -> bool:

@@ -16,7 +16,7 @@ from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.references import PASSING, Datum
 from tidegauge.detectors.sketches.binning import Binning
 from tidegauge.detectors.sketches.counts import Counts
-from tidegauge.detectors.sketches.grid import HOUR_S, bucket_of, cover, divided, length_of, on_grid, shorter
+from tidegauge.detectors.sketches.grid import HOUR_S, bucket_of, cover, divided, hours_of, length_of, on_grid, shorter
 from tidegauge.detectors.sketches.profile import SketchProfile
 from tidegauge.detectors.sketches.tables import Bucket, Tables
 from tidegauge.detectors.spans import own_windows
@@ -50,6 +50,7 @@ class Rollup:
         self._max_rows, self._most = max_rows, most
         self._kept: dict[str, tuple[object, SketchProfile]] = {}
         self._known: dict[str, Known] = {}
+        self._with_minutes: dict[str, set[Window]] = {}
         self._binnings: dict[tuple[str, str], Binning] = {}
 
     def wanted(self, watch: Watch, datum: Datum, window: Window, rows: int) -> bool:
@@ -74,24 +75,37 @@ class Rollup:
         """The reference and the window, of ``rows`` rows, as counts.
 
         None while more stretches are to be counted than one round may, and where fewer rows are counted than there are:
-        the sums by hour and minute put models beyond the most frequent together, and know no minute before they began.
+        the sums by hour and minute put models beyond the most frequent together, and know no minute before the upgrade
+        that brought them.
         """
         assert datum.scope
         binning = self._binning(model, watch, datum, dimensions, now)
         spans = _spans(datum.scope)
         own = own_windows(spans, window, MOST_WINDOWS) if watch.floor_from_reference else []
         wanted = dict.fromkeys(cover([*spans, window, *own], binning.bucket_s))
+        if not self._minutes_known(model, wanted):
+            LOG.info("%s: the sums by minute do not know all of its rows; they are compared as rows", model)
+            return None
         known = self._counted(model, binning, self._tables.state(model, binning, wanted), dimensions)
         if known is None:
             return None
         self._known[model] = known
         reference, current = self._read(model, datum, binning, window, known, dimensions)
         if reference.traffic.rows < datum.rows or current.traffic.rows < rows:
-            LOG.info("%s: the sums by hour and minute do not know all of its rows; they are compared as rows", model)
+            LOG.info("%s: the sums by hour do not know all of its rows; they are compared as rows", model)
             return None
         if datum.kind in PASSING and reference.counts.outgrown:
             self._freeze(model, watch, datum, dimensions, now)
         return reference, current
+
+    def _minutes_known(self, model: str, stretches: Iterable[Window]) -> bool:
+        """Whether all rows of what is shorter than an hour are in the sums by minute; each hour is asked about once."""
+        found = self._with_minutes.setdefault(model, set())
+        new = hours_of(stretches) - found
+        if new and not self._tables.minutes_known(model, new):
+            return False
+        found |= new
+        return True
 
     def _counted(
         self, model: str, binning: Binning, buckets: Iterable[Bucket], dimensions: tuple[str, ...]

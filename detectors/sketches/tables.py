@@ -28,6 +28,11 @@ SUMS = {True: ("predictions_1h", "hour", " AND dimension = ''"), False: ("predic
 """By whether a stretch is of whole hours: where its rows are summed up, of when, and which of the sums are of all."""
 COUNTED = """SELECT toUnixTimestamp(bucket) AS at, binning, attempt, seen, stored_at FROM sketch_buckets
 WHERE model = {model:String} AND ({where})"""
+UNKNOWN = """SELECT count() AS n FROM (
+  SELECT s.hour AS hour, sum(predictions) AS rows FROM predictions_1h AS s
+  WHERE model = {model:String} AND dimension = '' AND ({hours}) GROUP BY hour) AS h
+LEFT JOIN (SELECT toStartOfHour(minute) AS hour, sum(predictions) AS rows FROM predictions_1m
+  WHERE model = {model:String} AND ({minutes}) GROUP BY hour) AS m ON h.hour = m.hour WHERE h.rows > m.rows"""
 SEEN = """SELECT count() FROM predictions WHERE model = {model:String}
 AND timestamp >= {start:DateTime64(6, 'UTC')} AND timestamp < {end:DateTime64(6, 'UTC')}"""
 MERGED = """SELECT s.dimension AS dimension, s.slice AS slice, s.feature AS feature,
@@ -88,6 +93,13 @@ class Tables:
         rolled = " UNION ALL ".join(_rolled(at, length, spans) for at, (length, spans) in enumerate(runs.items()))
         rows = sorted(self._store.rows(rolled, asked), key=lambda row: row["at"])
         return [_bucket(row, last.get((binning.name_of(row["length_s"]), row["at"]))) for row in rows]
+
+    def minutes_known(self, model: str, hours: Iterable[Window]) -> bool:
+        """Whether the sums by minute know all rows of ``hours``: they began with the upgrade that brought them."""
+        spans = joined(hours)
+        asked = {"{hours}": _in_any(spans, "s.hour")[0], "{minutes}": _in_any(spans, "minute")[0]}
+        sql = reduce(lambda text, part: text.replace(*part), asked.items(), UNKNOWN)
+        return not self._store.value(sql, _in_any(spans, "minute")[1] | {"model": model})
 
     def seen(self, model: str, bucket: Window) -> int:
         """All rows of the model in a bucket, whatever their role, as the sums count them."""
@@ -187,7 +199,7 @@ def _bucket(rolled: Mapping[str, Any], made: Mapping[str, Any] | None) -> Bucket
     return Bucket(stretch(rolled["at"], rolled["length_s"]), rolled["rows"], made["attempt"] if made else "", due)
 
 
-def _in_any(spans: Sequence[Window], column: str, letter: str) -> tuple[str, dict[str, Any]]:
+def _in_any(spans: Sequence[Window], column: str, letter: str = "a") -> tuple[str, dict[str, Any]]:
     parts: list[str] = []
     params: dict[str, Any] = {}
     for at, span in enumerate(spans):

@@ -83,21 +83,21 @@ def test_windows_of_minutes_from_counts_say_what_rows_say(
         unit_change("CC")(row, stream.rng)
         row["features"]["age"] = float("nan") if stream.rng.random() < 0.2 else row["features"]["age"] + 3
     stream.insert(moved)
-    steps = {"window_hours": window_hours, "step_hours": step_hours}
+    steps: dict[str, Any] = {"window_hours": window_hours, "step_hours": step_hours}
     exact = of_window(loop(store, rollups="off", **steps), at(end))
     cells = of_window(loop(store, **steps), at(end))
     for feature, detector in (("age", "missing"), ("plan", "chi_squared"), ("score", "mean_shift")):
-        row, cell = one(exact, feature, detector), one(cells, feature, detector)
-        assert cell.statistic == pytest.approx(row.statistic)
-        assert cell.p_value == pytest.approx(row.p_value, rel=1e-3)
+        whole, cell = one(exact, feature, detector), one(cells, feature, detector)
+        assert cell.statistic == pytest.approx(whole.statistic)
+        assert cell.p_value == pytest.approx(whole.p_value, rel=1e-3)
     for feature in ("age", "income", "score"):
-        row, cell = one(exact, feature, "ks"), one(cells, feature, "ks")
-        assert (cell.n_reference, cell.n_current) == (row.n_reference, row.n_current)
-        assert row.statistic is not None
+        whole, cell = one(exact, feature, "ks"), one(cells, feature, "ks")
+        assert (cell.n_reference, cell.n_current) == (whole.n_reference, whole.n_current)
+        assert whole.statistic is not None
         assert cell.statistic is not None
         found = re.search(r"from 256 cells: at most ([\d.]+\d)", cell.reason)
         assert found
-        assert cell.statistic - 1e-9 <= row.statistic <= float(found[1]) * 1.01, (
+        assert cell.statistic - 1e-9 <= whole.statistic <= float(found[1]) * 1.01, (
             "the end above is rounded as it is said"
         )
 
@@ -112,10 +112,10 @@ def test_any_span_of_minutes_holds_every_row_once_also_those_that_come_late(stor
     binning = Binning.fit(Profile(whole.read(scope, 90, DIMENSIONS)), bucket_s, 5)
     rollup, tables = Rollup(store, whole, 1000, 10**6), Tables(store)
     for turn in range(6):
-        ends = np.sort(stream.rng.choice(3 * 1440, 2, replace=False)).tolist()
-        span = Window(at(ends[0]), at(ends[1]))
+        first, last = np.sort(stream.rng.choice(3 * 1440, 2, replace=False)).tolist()
+        span = Window(at(first), at(last))
         if turn % 2:
-            stream.insert(stream.rows([at(float(each)) for each in stream.rng.uniform(*ends, 3)]))
+            stream.insert(stream.rows([at(float(each)) for each in stream.rng.uniform(first, last, 3)]))
         known = rollup._counted("risk", binning, tables.state("risk", binning, cover([span], bucket_s)), DIMENSIONS)
         assert known is not None
         (found,) = tables.read("risk", binning, [list(known.values())])
@@ -179,10 +179,12 @@ def test_a_row_that_comes_late_is_counted_and_its_stretch_alone_is_read_again(
     assert [each for each in read if each and each.start <= late < each.end] == [Window(at(240), at(255))]
 
 
-def test_minutes_that_the_sums_do_not_know_are_compared_by_rows(store: Store) -> None:
+@pytest.mark.parametrize("reference", [SIX_HOURS, Reference(kind="fixed", start=at(60), end=at(420))])
+def test_minutes_that_the_sums_do_not_know_are_compared_by_rows(store: Store, reference: Reference) -> None:
+    """The hours of the fixed one are known; its own windows are not."""
     steady(Stream(store), 0, 480)
     store.execute("ALTER TABLE predictions_1m DELETE WHERE minute < '2026-04-02 01:58:00' SETTINGS mutations_sync = 2")
-    found = one(of_window(loop(store), at(465)), "age", "ks")
+    found = one(of_window(loop(store, reference=reference), at(465)), "age", "ks")
     assert (found.n_reference, found.n_current, "cells" in found.reason) == (2160, 180, False)
 
 
