@@ -59,6 +59,23 @@ FLIGHTS: Mapping[str, tuple[str, ...]] = {
     "definition": ("Far more wrong predictions than last week",),
     "version": ("Drift found: score",),
     "threshold": ("Drift found: prediction",),
+    "default:temp": ("Drift found: temp",),
+    "outliers:distance": ("Drift found: distance",),
+    "precision:pressure": ("Drift found: pressure",),
+    "skew:plane_age": ("Drift found: plane_age",),
+    "swap:temp:humid": ("Drift found: temp", "Drift found: humid"),
+    "stale:temp": ("Drift found: temp", "Drift found: error"),
+    "timezone": ("Drift found: hour", "Drift found: minute_of_day"),
+    "join": ("Drift found: plane_age", "Drift found: seats"),
+    "labels:UA": (
+        "Drift found: error",
+        "Far more wrong predictions than last week",
+        "More wrong predictions than two weeks before",
+    ),
+    "lost:late": ("Drift found: label", "Labels are missing"),
+    "mix:UA": ("Drift found: carrier", "Drift found: volume"),
+    "concept:DL": ("Drift found: error", "Drift found: label"),
+    "calibration": ("Drift found: score",),
 }
 """Faults, and the rules of which one should tell; after a colon the feature or slice that it should name."""
 ASSISTANT: Mapping[str, tuple[str, ...]] = {
@@ -73,6 +90,9 @@ ASSISTANT: Mapping[str, tuple[str, ...]] = {
     "blocks": ("Guardrail blocks often: input_policy",),
     "model": ("LLM calls dearer than the day before",),
     "topics": ("Drift found: input",),
+    "errors:globex": ("LLM calls fail", "LLM error budget burns"),
+    "stop": ("No LLM calls",),
+    "mix": ("Cost up on last week",),
 }
 _OF_FLIGHTS = ("predictions", "attempts", "labelled", "labelling", "findings", "schema_changes", "performance")
 _OF_ASSISTANT = ("llm_calls", "feedback", "findings")

@@ -52,6 +52,7 @@ RIGHT = {
     "model": ("new model", OTHER_MODEL, f"model={OTHER_MODEL}"),
     "blocks": ("blocks up", "input_policy", ""),
     "mix": ("part grew", "", f"tenant={MIXED}"),
+    "stop": ("volume drop", "", ""),
 }
 """What each kind is called, on what, and in which part; the tenant's, or all traffic, where none is named."""
 HEAD = ("fault", "place", "called first", "in", "explains", "began", "CPU s")

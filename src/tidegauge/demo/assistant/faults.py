@@ -37,6 +37,7 @@ KINDS: Mapping[str, str] = {
     "model": "another model answers, which needs twice the tokens for the same",
     "blocks": "the guardrail blocks one question in six",
     "mix": "one tenant asks five times as much",
+    "stop": "nobody can ask any more",
 }
 OF_ONE_TENANT = ("empty", "slow", "errors", "blocks")
 OTHER_MODEL, OTHER_INDEX = "demo-extractive-2", "rebuilt"
@@ -94,6 +95,8 @@ class SteadyStream(AssistantStream):
         for each in super().questions(i):
             asked = replace(each, prompt_version="v1")
             kind = self.fault.kind if self.fault and self.fault.touches(asked) else ""
+            if kind == "stop":
+                break
             if kind == "prompt" and lot(f"prompt:{asked.identifier}") < PROMPT_SHARE:
                 asked = replace(asked, prompt_version="v2")
             found.append(asked)
