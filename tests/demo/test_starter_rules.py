@@ -10,6 +10,7 @@ from tidegauge.alerting.rules import check_rules
 from tidegauge.demo import starter
 from tidegauge.demo.flights import data
 from tidegauge.demo.flights.stream import FlightsStream
+from tidegauge.demo.starter_faults import FLIGHTS
 from tidegauge.model import Window
 from tidegauge.store import Store
 
@@ -31,7 +32,7 @@ def lines(store: Store) -> dict[str, tuple[str, ...]]:
     span = Window(SINCE - timedelta(days=1), SINCE + timedelta(days=3))
     found = starter.told(store, rules, starter.Stretch(span, timedelta(hours=3), SINCE), FAULTS)
     assert starter.CLEAN not in found
-    return {text: starter.line(text, starter.FLIGHTS[text], found.get(text, []), SINCE) for text in FAULTS}
+    return {text: starter.line(text, FLIGHTS[text], found.get(text, []), SINCE) for text in FAULTS}
 
 
 def test_each_fault_is_told_once_by_its_rule_and_nothing_is_told_without_one(lines: dict[str, tuple[str, ...]]) -> None:

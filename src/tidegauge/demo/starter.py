@@ -1,6 +1,6 @@
 """The starter rules over the demo's two streams, with one fault each and with none: which rule tells, when, how often.
 
-    python -m tidegauge.demo.starter [--stream flights] [--fault drop:1 ...]
+    python -m tidegauge.demo.starter [--stream flights] [--fault drop:1 ...] [--causes]
 
 Prints Markdown. Nothing is configured: rules and detectors are those that hold without a file, texts are hashed, as
 where no extra is installed. Each fault has a model or a service of its own in one database. See docs/rules.md for what
@@ -13,9 +13,10 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from tidegauge.demo.flights.data import day_end
 from tidegauge.demo.flights.replay import AFTER_MIDNIGHT, Direct
 from tidegauge.demo.flights.stream import Day, FlightsStream
 from tidegauge.demo.flights.tables import markdown
+from tidegauge.demo.starter_causes import IsTrue, of_flight, of_question, told_cause
+from tidegauge.demo.starter_faults import ASSISTANT, FLIGHTS, OVER_WEEKS
 from tidegauge.detectors.embedding import load_embedder
 from tidegauge.detectors.runner import DetectorLoop
 from tidegauge.model import Window
@@ -43,57 +46,17 @@ CLEAN = "clean"
 DAY = timedelta(days=1)
 FAULTY, DAYS_BEFORE, DAYS_SINCE = date(2013, 8, 22), 30, 8
 ASSISTANT_START, SEED, HOURS, PER_HOUR = datetime(2026, 1, 5, tzinfo=UTC), 3, 96, 60
+LONG_HOURS = 384
+"""For faults that only rules tell which look back a week."""
 HEAD = ("fault", "right rule", "told by it", "after", "alerts of it", "other alerts", "pages", "messages")
-FLIGHTS: Mapping[str, tuple[str, ...]] = {
-    "drop:1": ("No predictions",),
-    "drop:0.5": ("Far fewer predictions than usual",),
-    "volume:LGA": ("Drift found: volume", "Drift found: origin"),
-    "duplicates:0.5": ("Drift found: volume",),
-    "missing:pressure": ("Drift found: pressure",),
-    "units:temp": ("Drift found: temp",),
-    "constant:minute_of_day": ("Drift found: minute_of_day",),
-    "type:temp": ("Features changed",),
-    "new_category:UA": ("Drift found: carrier",),
-    "delay:3": ("Labels are missing",),
-    "keys": ("Labels are missing",),
-    "definition": ("Far more wrong predictions than last week",),
-    "version": ("Drift found: score",),
-    "threshold": ("Drift found: prediction",),
-    "default:temp": ("Drift found: temp",),
-    "outliers:distance": ("Drift found: distance",),
-    "precision:pressure": ("Drift found: pressure",),
-    "skew:plane_age": ("Drift found: plane_age",),
-    "swap:temp:humid": ("Drift found: temp", "Drift found: humid"),
-    "stale:temp": ("Drift found: temp", "Drift found: error"),
-    "timezone": ("Drift found: hour", "Drift found: minute_of_day"),
-    "join": ("Drift found: plane_age", "Drift found: seats"),
-    "labels:UA": (
-        "Drift found: error",
-        "Far more wrong predictions than last week",
-        "More wrong predictions than two weeks before",
-    ),
-    "lost:late": ("Drift found: label", "Labels are missing"),
-    "mix:UA": ("Drift found: carrier", "Drift found: volume"),
-    "concept:DL": ("Drift found: error", "Drift found: label"),
-    "calibration": ("Drift found: score",),
+CAUSE_HEAD = ("cause told with the first", "true")
+Causes = Callable[[str, Transition], tuple[str, str]]
+"""A fault and its first alert by the right rule, to the two cells of CAUSE_HEAD."""
+KEPT = {
+    **dict.fromkeys(("predictions", "labels", "performance", "feature_hours"), "model"),
+    **dict.fromkeys(("findings", "reference_profiles", "sequential_state"), "subject"),
 }
-"""Faults, and the rules of which one should tell; after a colon the feature or slice that it should name."""
-ASSISTANT: Mapping[str, tuple[str, ...]] = {
-    "prompt": ("High refusal rate: v2",),
-    "empty": ("High refusal rate",),
-    "empty:globex": ("High refusal rate",),
-    "index": ("High refusal rate",),
-    "slow": ("LLM calls slower than the day before",),
-    "slow:acme": ("LLM calls slower than the day before",),
-    "errors": ("LLM calls fail",),
-    "tool": ("Tool calls fail: signature",),
-    "blocks": ("Guardrail blocks often: input_policy",),
-    "model": ("LLM calls dearer than the day before",),
-    "topics": ("Drift found: input",),
-    "errors:globex": ("LLM calls fail", "LLM error budget burns"),
-    "stop": ("No LLM calls",),
-    "mix": ("Cost up on last week",),
-}
+"""Tables with what is known of a model, and the column that names it; those that views fill follow."""
 _OF_FLIGHTS = ("predictions", "attempts", "labelled", "labelling", "findings", "schema_changes", "performance")
 _OF_ASSISTANT = ("llm_calls", "feedback", "findings")
 
@@ -132,18 +95,38 @@ def fly(
 ) -> None:
     """Store the flights of ``days`` (first, faulty from, last) for each fault of ``texts``, beside those without one.
 
+    The days before are the same for all, so they are played once and copied with what was found in them.
+
     Args:
         texts: ``kind[:argument]``, without a day.
         loop: Detectors that look after each day.
     """
     first, faulty, last = days
     streams = {text: stream.with_fault(faults.parse_fault(f"{text}@{faulty}")) for text in texts} | {CLEAN: stream}
-    kept = {text: _between(each, first, last) for text, each in streams.items()}
-    for number in range((last - first).days + 1):
+    for day in _between(stream, first, faulty - DAY):
+        stream.send_day(Named(store, CLEAN), day)
+        _look(loop, day.date)
+    for text in texts:
+        _copy(store, text)
+    kept = {text: _between(each, faulty, last) for text, each in streams.items()}
+    for number in range((last - faulty).days + 1):
         for text, each in streams.items():
             each.send_day(Named(store, text), kept[text][number])
-        if loop:
-            loop.run(day_end(first + timedelta(days=number)) + AFTER_MIDNIGHT)
+        _look(loop, faulty + number * DAY)
+
+
+def _look(loop: DetectorLoop | None, day: date) -> None:
+    if loop:
+        loop.run(day_end(day) + AFTER_MIDNIGHT)
+
+
+def _copy(store: Store, text: str) -> None:
+    for table, column in KEPT.items():
+        store.execute(
+            f"""INSERT INTO {table} SELECT * REPLACE ({{text:String}} AS {column})
+            FROM (SELECT * FROM {table} WHERE {column} = {{clean:String}})""",  # noqa: S608 - our own tables
+            {"text": text, "clean": CLEAN},
+        )
 
 
 def ask(store: Store, stream: odd.SteadyStream, texts: Sequence[str]) -> None:
@@ -180,22 +163,32 @@ def told(store: Store, rules: Sequence[Rule], stretch: Stretch, names: Sequence[
 
 def line(text: str, right: Sequence[str], fires: Sequence[Transition], since: datetime) -> tuple[str, ...]:
     """One fault's line of the table."""
-    by_right = {wanted: [each for each in fires if _is(each, wanted)] for wanted in right}
-    first = min((each for found in by_right.values() for each in found), key=lambda each: each.at, default=None)
-    wanted = next((w for w, found in by_right.items() if first in found), "")
-    same = by_right.get(wanted, [])
+    wanted, same = of_right(right, fires)
     other = Counter(_name(each) for each in fires if each not in same)
-    after = format_duration(first.at - since) if first else "-"
-    said = f"yes, {first.severity}" if first else "no"
+    after = format_duration(same[0].at - since) if same else "-"
+    said = f"yes, {same[0].severity}" if same else "no"
     pages = sum(each.severity == "page" for each in fires)
     messages = len({each.at for each in fires})
-    rule = wanted or " or ".join(right)
-    return text, rule, said, after, str(len(same)), _counted(other), str(pages), str(messages)
+    return text, wanted, said, after, str(len(same)), _counted(other), str(pages), str(messages)
 
 
-def table(found: Mapping[str, list[Transition]], right: Mapping[str, Sequence[str]], since: datetime) -> Iterator[str]:
+def of_right(right: Sequence[str], fires: Sequence[Transition]) -> tuple[str, list[Transition]]:
+    """The first of the right rules to tell, and what it told in order; all their names and nothing where none did."""
+    by_right = {wanted: [each for each in fires if _is(each, wanted)] for wanted in right}
+    told_by = {wanted: same for wanted, same in by_right.items() if same}
+    return min(told_by.items(), key=lambda each: each[1][0].at, default=(" or ".join(right), []))
+
+
+def table(
+    found: Mapping[str, list[Transition]], right: Mapping[str, Sequence[str]], since: datetime, causes: Causes | None
+) -> Iterator[str]:
     """Markdown: a line a fault, then what was told without one."""
-    yield markdown(HEAD, [line(text, rules, found.get(text, []), since) for text, rules in right.items()])
+    yield markdown(HEAD + (CAUSE_HEAD if causes else ()), [])
+    for text, wanted in right.items():
+        fires = found.get(text, [])
+        first = of_right(wanted, fires)[1][:1]
+        cells = causes(text, first[0]) if causes and first else ("-", "-") if causes else ()
+        yield f"| {' | '.join(line(text, wanted, fires, since) + cells)} |\n"
     clean = found.get(CLEAN, [])
     pages = sum(each.severity == "page" for each in clean)
     yield f"\nWithout a fault: {pages} pages, {len(clean) - pages} alerts for triage.\n\n"
@@ -226,7 +219,7 @@ def _counted(names: Counter[str]) -> str:
     return "; ".join(f"{name} ({count})" if count > 1 else name for name, count in names.items()) or "-"
 
 
-def flights_report(store: Store, texts: Sequence[str], day: date, stored: bool) -> Iterator[str]:
+def flights_report(store: Store, texts: Sequence[str], day: date, stored: bool, causes: bool) -> Iterator[str]:
     """The flights' part, with faults from ``day`` on."""
     last = day + DAYS_SINCE * DAY
     if not stored:
@@ -235,10 +228,14 @@ def flights_report(store: Store, texts: Sequence[str], day: date, stored: bool) 
     since = day_end(day - DAY)
     stretch = Stretch(Window(since - DAY, day_end(last)), timedelta(hours=2), since)
     yield f"### Flights, {stretch.span.start:%F} to {stretch.span.end:%F}\n\n"
-    yield from table(told(store, rules_on(_OF_FLIGHTS), stretch, texts), _expected(texts, FLIGHTS), since)
+    rules = rules_on(_OF_FLIGHTS)
+    said = partial(_cause, store, rules, lambda text: of_flight(text, day)) if causes else None
+    yield from table(told(store, rules, stretch, texts), _expected(texts, FLIGHTS), since, said)
 
 
-def assistant_report(store: Store, texts: Sequence[str], seed: int, hours: int, stored: bool) -> Iterator[str]:
+def assistant_report(
+    store: Store, texts: Sequence[str], seed: int, hours: int, stored: bool, causes: bool
+) -> Iterator[str]:
     """The assistant's part, with the questions of ``seed``."""
     with odd.SteadyStream(seed, ASSISTANT_START, hours, PER_HOUR) as stream:
         if not stored:
@@ -247,36 +244,59 @@ def assistant_report(store: Store, texts: Sequence[str], seed: int, hours: int, 
     half = timedelta(hours=hours / 2)
     stretch = Stretch(Window(since - half + timedelta(hours=1), since + half), timedelta(minutes=5), since)
     yield f"### Assistant, {hours} hours\n\n"
-    yield from table(told(store, rules_on(_OF_ASSISTANT), stretch, texts), _expected(texts, ASSISTANT), since)
+    rules = rules_on(_OF_ASSISTANT)
+    said = partial(_cause, store, rules, lambda text: of_question(text, since)) if causes else None
+    yield from table(told(store, rules, stretch, texts), _expected(texts, ASSISTANT), since, said)
+
+
+def _cause(
+    store: Store, rules: Sequence[Rule], true_of: Callable[[str], IsTrue], text: str, fire: Transition
+) -> tuple[str, str]:
+    return told_cause(store, {each.alert: each for each in rules}, fire, true_of(text)).cells
 
 
 def _expected(texts: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     return {text: known.get(text, ()) for text in texts}
 
 
+def _parts(asked: argparse.Namespace) -> Iterator[tuple[str, list[str], int]]:
+    """Which streams: a name for each, its faults, and the hours that it is long."""
+    for name in [asked.stream] if asked.stream else ("flights", "assistant"):
+        texts = [each for each in asked.fault or (FLIGHTS if name == "flights" else ASSISTANT) if each != CLEAN]
+        if name == "flights" or asked.hours:
+            yield name, texts, asked.hours
+            continue
+        for part, hours, long in (("assistant", HOURS, False), ("assistant-weeks", LONG_HOURS, True)):
+            own = [each for each in texts if (each in OVER_WEEKS) == long]
+            if own or not (texts or long):
+                yield part, own, hours
+
+
 def main() -> None:
-    """Print both tables, or the one asked for."""
+    """Print the tables, or the one asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stream", choices=("flights", "assistant"), help="only this one")
     parser.add_argument("--fault", action="append", help="of that stream, without a day; clean for none")
     parser.add_argument("--day", type=date.fromisoformat, default=FAULTY, help="first with a fault, of the flights")
     parser.add_argument("--seed", type=int, default=SEED, help="of the assistant's questions")
-    parser.add_argument("--hours", type=int, default=HOURS, help="of those, half of them before a fault")
+    parser.add_argument("--hours", type=int, help="of those, half of them before a fault; else as many as it needs")
+    parser.add_argument(
+        "--causes", action="store_true", help="the cause that the right rule's first alert is told with"
+    )
     parser.add_argument("--data", type=Path, help="keep the streams here; where they are, the rules alone are replayed")
     asked = parser.parse_args()
     if asked.fault and not asked.stream:
         parser.error("--fault needs --stream")
     with tempfile.TemporaryDirectory() as temporary:
-        for name in [asked.stream] if asked.stream else ("flights", "assistant"):
+        for name, texts, hours in _parts(asked):
             folder = (asked.data or Path(temporary)) / name
             stored = folder.exists()
             store = Store(f"chdb://{folder}")
             migrate(store)
-            texts = [each for each in asked.fault or (FLIGHTS if name == "flights" else ASSISTANT) if each != CLEAN]
             parts = (
-                flights_report(store, texts, asked.day, stored)
+                flights_report(store, texts, asked.day, stored, asked.causes)
                 if name == "flights"
-                else assistant_report(store, texts, asked.seed, asked.hours, stored)
+                else assistant_report(store, texts, asked.seed, hours, stored, asked.causes)
             )
             for part in parts:
                 sys.stdout.write(part)

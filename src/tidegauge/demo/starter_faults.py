@@ -1,0 +1,58 @@
+"""The faults that are replayed, and the rules of which one should tell: named before the replay was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FLIGHTS: Mapping[str, tuple[str, ...]] = {
+    "drop:1": ("No predictions",),
+    "drop:0.5": ("Far fewer predictions than usual",),
+    "volume:LGA": ("Drift found: volume", "Drift found: origin"),
+    "duplicates:0.5": ("Drift found: volume",),
+    "missing:pressure": ("Drift found: pressure",),
+    "units:temp": ("Drift found: temp",),
+    "constant:minute_of_day": ("Drift found: minute_of_day",),
+    "type:temp": ("Features changed",),
+    "new_category:UA": ("Drift found: carrier",),
+    "delay:3": ("Labels are missing",),
+    "keys": ("Labels are missing",),
+    "definition": ("Far more wrong predictions than last week",),
+    "version": ("Drift found: score",),
+    "threshold": ("Drift found: prediction",),
+    "default:temp": ("Drift found: temp",),
+    "outliers:distance": ("Drift found: distance",),
+    "precision:pressure": ("Drift found: pressure",),
+    "skew:plane_age": ("Drift found: plane_age",),
+    "swap:temp:humid": ("Drift found: temp", "Drift found: humid"),
+    "stale:temp": ("Drift found: temp", "Drift found: error"),
+    "timezone": ("Drift found: hour", "Drift found: minute_of_day"),
+    "join": ("Drift found: plane_age", "Drift found: seats"),
+    "labels:UA": (
+        "Drift found: error",
+        "Far more wrong predictions than last week",
+        "More wrong predictions than two weeks before",
+    ),
+    "lost:late": ("Drift found: label", "Labels are missing"),
+    "mix:UA": ("Drift found: carrier", "Drift found: volume"),
+    "concept:DL": ("Drift found: error", "Drift found: label"),
+    "calibration": ("Drift found: score",),
+}
+"""After a colon the feature or slice that the rule should name."""
+ASSISTANT: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("High refusal rate: v2",),
+    "empty": ("High refusal rate",),
+    "empty:globex": ("High refusal rate",),
+    "index": ("High refusal rate",),
+    "slow": ("LLM calls slower than the day before",),
+    "slow:acme": ("LLM calls slower than the day before",),
+    "errors": ("LLM calls fail",),
+    "tool": ("Tool calls fail: signature",),
+    "blocks": ("Guardrail blocks often: input_policy",),
+    "model": ("LLM calls dearer than the day before",),
+    "topics": ("Drift found: input",),
+    "errors:globex": ("LLM calls fail", "LLM error budget burns"),
+    "stop": ("No LLM calls",),
+    "mix": ("Cost up on last week",),
+}
+OVER_WEEKS = ("stop", "mix")
+"""Those of the assistant that only rules tell which look back a week."""
