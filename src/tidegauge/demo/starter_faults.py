@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_WORSE = (
+    "Drift found: error",
+    "Drift found: performance",
+    "Far more wrong predictions than last week",
+    "More wrong predictions than two weeks before",
+)
 FLIGHTS: Mapping[str, tuple[str, ...]] = {
     "drop:1": ("No predictions",),
     "drop:0.5": ("Far fewer predictions than usual",),
@@ -16,7 +22,7 @@ FLIGHTS: Mapping[str, tuple[str, ...]] = {
     "new_category:UA": ("Drift found: carrier",),
     "delay:3": ("Labels are missing",),
     "keys": ("Labels are missing",),
-    "definition": ("Far more wrong predictions than last week",),
+    "definition": _WORSE,
     "version": ("Drift found: score",),
     "threshold": ("Drift found: prediction",),
     "default:temp": ("Drift found: temp",),
@@ -24,17 +30,13 @@ FLIGHTS: Mapping[str, tuple[str, ...]] = {
     "precision:pressure": ("Drift found: pressure",),
     "skew:plane_age": ("Drift found: plane_age",),
     "swap:temp:humid": ("Drift found: temp", "Drift found: humid"),
-    "stale:temp": ("Drift found: temp", "Drift found: error"),
+    "stale:temp": ("Drift found: temp", *_WORSE),
     "timezone": ("Drift found: hour", "Drift found: minute_of_day"),
     "join": ("Drift found: plane_age", "Drift found: seats"),
-    "labels:UA": (
-        "Drift found: error",
-        "Far more wrong predictions than last week",
-        "More wrong predictions than two weeks before",
-    ),
+    "labels:UA": _WORSE,
     "lost:late": ("Drift found: label", "Labels are missing"),
     "mix:UA": ("Drift found: carrier", "Drift found: volume"),
-    "concept:DL": ("Drift found: error", "Drift found: label"),
+    "concept:DL": ("Drift found: label", *_WORSE),
     "calibration": ("Drift found: score",),
 }
 """After a colon the feature or slice that the rule should name."""
