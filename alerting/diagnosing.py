@@ -179,7 +179,7 @@ class Diagnosing:
         key = state.last.fingerprint
         text = f"{key} {state.fired_at.isoformat()} {len(known.get(key, ()))}"
         name, model = hashlib.sha256(text.encode()).hexdigest()[:32], about(rule, state.labels).subject
-        began = begin(rule, state.since)
+        began = begin(self._store, rule, state.labels, state.since)
         return Diagnosed(name, State.BEGUN, model, state.rule, key, state.fired_at, now, began)
 
     def _work(self, job: _Job) -> None:

@@ -14,10 +14,13 @@ from tidegauge.alerting.text import moment, plain
 from tidegauge.diagnoses import Diagnosed, State
 from tidegauge.errors import StoreError, TidegaugeError
 from tidegauge.metrics import label_name
+from tidegauge.metrics.sources import FINDINGS
+from tidegauge.store import Store
 
 logger = logging.getLogger(__name__)
 Diagnose = Callable[[str, datetime | None, datetime, float], dict[str, Any]]
 """Model, since (None: find it), until, days of history -> the diagnosis as plain data. Raises TidegaugeError."""
+DRIFTING = f"SELECT minOrNull(latest.5) FROM {FINDINGS.table} WHERE latest.1 = 'drift' AND "  # noqa: S608 - a constant
 BEFORE = timedelta(days=7)
 """How long before an alert has it begin a cause may have begun."""
 MOST_CAUSES = 5
@@ -83,8 +86,19 @@ def about(rule: Rule | None, labels: Mapping[str, str]) -> About:
     return About(next((each for each in found if each), ""), labels, frozenset(_CHANGED[rule.metric]) | own)
 
 
-def begin(rule: Rule, since: datetime) -> datetime:
-    """When what an alert saw may have begun: its condition held from ``since`` on, for the first time in a window."""
+def begin(store: Store, rule: Rule, labels: Mapping[str, str], since: datetime) -> datetime:
+    """When what an alert saw may have begun: by the findings that it counts, else as its condition held in a window.
+
+    Args:
+        since: From then on the condition held.
+    """
+    if rule.metric == "drift_findings" and rule.window:
+        mine = {**rule.where, **{name: labels.get(label_name(name), "") for name in rule.by}}
+        params = {"start": since - rule.window, "end": since, **{f"_{name}": value for name, value in mine.items()}}
+        same = " AND ".join(f"{FINDINGS.dimensions[name]} = {{_{name}:String}}" for name in mine)
+        found: datetime | None = store.value(DRIFTING + (same or "true"), params)
+        if found:
+            return found
     if rule.trend:
         return since - rule.trend.steps * rule.trend.step
     return since - (min(rule.slo.windows()) if rule.slo else rule.absent_for or rule.window)

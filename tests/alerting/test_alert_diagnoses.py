@@ -209,6 +209,26 @@ def test_where_nothing_began_with_the_alert_the_beginning_is_looked_for(store: S
     assert store.value("SELECT since FROM alert_diagnoses WHERE state = 'likely'") == NOW - timedelta(days=3)
 
 
+def test_of_drift_it_is_asked_what_changed_when_the_drift_began_and_not_when_the_window_of_the_rule_did(
+    store: Store, start: Start
+) -> None:
+    began, day = NOW - timedelta(hours=20), {"window_start": NOW - timedelta(days=1), "window_end": NOW - MINUTE}
+    about_age = {"subject": "m", "feature": "age", "reference": "trailing", "evaluated_at": NOW}
+    found = [
+        {"detector": "ks", "verdict": "drift", "since": began, **about_age},
+        {"detector": "psi", "verdict": "drift", "since": began + timedelta(hours=8), **about_age},
+        {"detector": "missing", "verdict": "stable", "since": None, **about_age},
+        {"detector": "ks", "verdict": "drift", "since": NOW - timedelta(days=2), **about_age, "feature": "other"},
+    ]
+    store.insert("findings", [each | day | {"finding_id": str(at)} for at, each in enumerate(found)])
+    drift = {"metric": "drift_findings", "by": ["subject", "feature"], "where": {"feature": "age"}, "window": "8d"}
+    doctor = Doctor(answer(PROMPT | {"touches": ["age"]}, since=began))
+
+    rounds(start(doctor, rules=[RULE | drift | {"above": 0}]))
+
+    assert doctor.asked == [("m", began)]
+
+
 def test_a_cause_in_another_part_of_the_traffic_is_not_that_of_the_alert(make_alert: Any) -> None:
     made = Diagnosed("d", State.BEGUN, "shop", "r", "f", NOW, NOW, NOW - MINUTE, result=json.dumps(answer(PROMPT)))
     other = PROMPT | {"touches": ["llm.latency"], "cause": "provider slow"}

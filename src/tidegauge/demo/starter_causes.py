@@ -64,7 +64,7 @@ def told_cause(store: Store, rules: Mapping[str, Rule], fire: Transition, is_tru
 
     rule = rules[fire.rule]
     concerned = about(rule, fire.labels)
-    moments = fire.at, fire.at, begin(rule, fire.since)
+    moments = fire.at, fire.at, begin(store, rule, fire.labels, fire.since)
     begun = Diagnosed("", State.BEGUN, concerned.subject, rule.alert, fire.fingerprint, *moments)
     [made] = look(made_by, [begun], {fire.fingerprint: concerned}, AlertDiagnosis().history_days)
     last = seen[-1:] if made.state is State.LIKELY else seen[:1]
