@@ -45,9 +45,11 @@ from tidegauge.store import Store
 CLEAN = "clean"
 DAY = timedelta(days=1)
 FAULTY, DAYS_BEFORE, DAYS_SINCE = date(2013, 8, 22), 30, 8
-ASSISTANT_START, SEED, HOURS, PER_HOUR = datetime(2026, 1, 5, tzinfo=UTC), 3, 96, 60
-LONG_HOURS = 384
-"""For faults that only rules tell which look back a week."""
+ASSISTANT_START, SEED, PER_HOUR = datetime(2026, 1, 5, tzinfo=UTC), 3, 60
+HOURS, LONG_HOURS = (96, 48), (216, 180)
+"""Of the assistant, and of those before a fault; the longer for faults that only rules tell which look back a week."""
+MOST_CALM = 48
+"""Hours before a fault over which its rules are replayed."""
 HEAD = ("fault", "right rule", "told by it", "after", "alerts of it", "other alerts", "pages", "messages")
 CAUSE_HEAD = ("cause told with the first", "true")
 Causes = Callable[[str, Transition], tuple[str, str]]
@@ -135,7 +137,7 @@ def ask(store: Store, stream: odd.SteadyStream, texts: Sequence[str]) -> None:
     Detectors look when all are stored, at each window that has closed by then.
     """
     for text in (CLEAN, *texts):
-        fault = None if text == CLEAN else odd.parse_fault(text, stream.middle)
+        fault = None if text == CLEAN else odd.parse_fault(text, stream.since)
         end = diagnose.play(store, stream, fault, text)
     settings = Detectors(embedder="hashing")
     DetectorLoop(store, settings, load_embedder(settings)).run(end + AFTER_MIDNIGHT)
@@ -234,16 +236,17 @@ def flights_report(store: Store, texts: Sequence[str], day: date, stored: bool, 
 
 
 def assistant_report(
-    store: Store, texts: Sequence[str], seed: int, hours: int, stored: bool, causes: bool
+    store: Store, texts: Sequence[str], seed: int, hours: tuple[int, int], stored: bool, causes: bool
 ) -> Iterator[str]:
-    """The assistant's part, with the questions of ``seed``."""
-    with odd.SteadyStream(seed, ASSISTANT_START, hours, PER_HOUR) as stream:
+    """The assistant's part, with the questions of ``seed`` in so many hours, and the fault after so many of them."""
+    length, calm = hours
+    with odd.SteadyStream(seed, ASSISTANT_START, length, PER_HOUR, calm) as stream:
         if not stored:
             ask(store, stream, texts)
-        since = stream.middle
-    half = timedelta(hours=hours / 2)
-    stretch = Stretch(Window(since - half + timedelta(hours=1), since + half), timedelta(minutes=5), since)
-    yield f"### Assistant, {hours} hours\n\n"
+        since, end = stream.since, stream.end
+    begin = since - timedelta(hours=min(calm, MOST_CALM) - 1)
+    stretch = Stretch(Window(begin, end), timedelta(minutes=5), since)
+    yield f"### Assistant, {length} hours\n\n"
     rules = rules_on(_OF_ASSISTANT)
     said = partial(_cause, store, rules, lambda text: of_question(text, since)) if causes else None
     yield from table(told(store, rules, stretch, texts), _expected(texts, ASSISTANT), since, said)
@@ -259,12 +262,12 @@ def _expected(texts: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[
     return {text: known.get(text, ()) for text in texts}
 
 
-def _parts(asked: argparse.Namespace) -> Iterator[tuple[str, list[str], int]]:
-    """Which streams: a name for each, its faults, and the hours that it is long."""
+def _parts(asked: argparse.Namespace) -> Iterator[tuple[str, list[str], tuple[int, int]]]:
+    """Which streams: a name for each, its faults, its hours, and how many of them are before the fault."""
     for name in [asked.stream] if asked.stream else ("flights", "assistant"):
         texts = [each for each in asked.fault or (FLIGHTS if name == "flights" else ASSISTANT) if each != CLEAN]
         if name == "flights" or asked.hours:
-            yield name, texts, asked.hours
+            yield name, texts, (asked.hours or 0, (asked.hours or 0) // 2)
             continue
         for part, hours, long in (("assistant", HOURS, False), ("assistant-weeks", LONG_HOURS, True)):
             own = [each for each in texts if (each in OVER_WEEKS) == long]

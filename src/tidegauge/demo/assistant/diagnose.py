@@ -70,7 +70,7 @@ def play(store: Store, stream: SteadyStream, fault: Fault | None, service: str) 
     """Send the whole stream as the spans of ``service``; returns its end."""
     transport = DirectTransport(store, Direct(flush_after_s=0.05))
     receiver = ReceiverServer(transport, Receiver(http_port=0, grpc_port=0))
-    clock = ReplayClock(stream.middle, frozen=True)
+    clock = ReplayClock(stream.since, frozen=True)
     client = tidegauge.init(service, receiver.http_url, clock=clock, capture_content=True, on_full="wait")
     stream.fault = fault
     assistant = FaultyAssistant(client, clock, stream.index, fault)
@@ -85,12 +85,12 @@ def play(store: Store, stream: SteadyStream, fault: Fault | None, service: str) 
         client.shutdown()
         receiver.close()
         transport.close(5)
-    return stream.middle + timedelta(minutes=30) * (stream.half_hours - stream.half_hours // 2)
+    return stream.end
 
 
 def examine(store: Store, stream: SteadyStream, text: str) -> Outcome:
     """Play one fault (or ``clean``), and diagnose."""
-    fault = parse_fault(text, stream.middle) if text != "clean" else None
+    fault = parse_fault(text, stream.since) if text != "clean" else None
     service = f"assistant-{text.replace(':', '-')}"
     end = play(store, stream, fault, service)
     begun = time.process_time()
@@ -125,7 +125,7 @@ def _line(text: str, stream: SteadyStream, found: Outcome) -> tuple[str, ...]:
         return text, "-", "nothing is wrong", "-", "-", "-", seconds
     finding = causes[0].finding
     said = " ".join(filter(None, (finding.cause, finding.subject, "" if found.found.wrong else "(suspect)")))
-    began = f"{(found.found.since - stream.middle) / timedelta(hours=1):+.1f} h"
+    began = f"{(found.found.since - stream.since) / timedelta(hours=1):+.1f} h"
     place = f"{found.place} of {len(causes)}" if found.place else "-"
     return text, place, said, part_text(finding.part), f"{causes[0].share:.0%}", began, seconds
 

@@ -75,19 +75,34 @@ def parse_fault(text: str, since: datetime) -> Fault:
 
 
 class SteadyStream(AssistantStream):
-    """The questions of ``AssistantStream`` without its own change halfway, and with a fault's instead."""
+    """The questions of ``AssistantStream`` without its own change halfway, and with a fault's instead.
+
+    Args:
+        calm_hours: How long before faults begin; half of ``hours`` unless given.
+    """
 
     fault: Fault | None = None
 
+    def __init__(
+        self, seed: int, start: datetime, hours: int = 36, per_hour: int = 80, calm_hours: float | None = None
+    ) -> None:
+        super().__init__(seed, start, hours, per_hour)
+        self._calm = timedelta(hours=calm_hours) if calm_hours else self.half_hours // 2 * HALF_HOUR
+
     @property
-    def middle(self) -> datetime:
+    def since(self) -> datetime:
         """When faults begin."""
-        return self._start + self.half_hours // 2 * HALF_HOUR
+        return self._start + self._calm
+
+    @property
+    def end(self) -> datetime:
+        """When the questions end."""
+        return self._start + self.half_hours * HALF_HOUR
 
     @property
     def shift_at(self) -> datetime:
         """Topics change with the fault of that name, else never."""
-        return self.middle if self.fault and self.fault.kind == "topics" else self._start + timedelta(days=400)
+        return self.since if self.fault and self.fault.kind == "topics" else self._start + timedelta(days=400)
 
     def questions(self, i: int) -> list[Question]:
         """Those of half hour ``i``, as the fault has them."""
