@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
 from tidegauge.config import Detectors, Watch
@@ -22,9 +23,10 @@ from tidegauge.detectors.schedule import before_first, watch_of, windows
 from tidegauge.detectors.sketches import Rollup
 from tidegauge.detectors.spread import Spreads
 from tidegauge.detectors.strata import explained
+from tidegauge.detectors.vanished import without_vanished
 from tidegauge.detectors.verdicts import Hypothesis, judge
 from tidegauge.incidents import Incidents
-from tidegauge.model import Window
+from tidegauge.model import ALL, Window
 from tidegauge.store import Store
 
 
@@ -87,11 +89,18 @@ class ModelRound:
         floors = self._spreads.floors(reference, window, found.hypotheses, watch, datum.kind) if reference else None
         hypotheses = [drift.compare_volume(rows, before), *found.hypotheses]
         claims = found.untested + judge(hypotheses, watch.false_discovery_rate, floors)
+        if isinstance(reference, Profile) and isinstance(found.current, Profile):
+            claims = without_vanished(claims, reference, found.current, partial(self._again, watch, window, datum.kind))
         if watch.reference.context and isinstance(reference, Profile) and isinstance(found.current, Profile):
             claims = explained(claims, reference, found.current, watch.reference.context)
         since = self._ledger.before(model, "inputs", window, watch.step_hours)
         context = Context(model, window, datum.kind, datum.start, datum.end, now, since, found.note)
         return self._ledger.record(context, claims, "inputs")
+
+    def _again(self, watch: Watch, window: Window, kind: str, reference: Profile, current: Profile) -> list[Claim]:
+        hypotheses = list(drift.hypotheses(reference, current, [ALL], Questions.of(watch)))
+        floors = self._spreads.floors(reference, window, hypotheses, watch, kind)
+        return judge(hypotheses, watch.false_discovery_rate, floors)
 
     def _compared(self, model: str, watch: Watch, window: Window, rows: int, datum: Datum, now: datetime) -> Compared:
         if datum.scope is None or not rows:

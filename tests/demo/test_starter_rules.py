@@ -27,8 +27,9 @@ NAMES = (
     "No predictions for three days",
     "Far fewer predictions than usual",
     "Labels are missing",
+    "Features changed",
 )
-FAULTS = ("drop:1", "keys")
+FAULTS = ("drop:1", "keys", "type:temp")
 
 
 @pytest.fixture
@@ -48,16 +49,17 @@ def test_each_fault_is_told_once_by_its_rule_with_its_cause_and_nothing_is_told_
 ) -> None:
     lines = [starter.line(text, FLIGHTS[text], found[text], SINCE) for text in FAULTS]
     told = {text: (said, alerts, others) for text, _, said, _, alerts, others, *_ in lines}
-    cause = told_cause(store, rules, found["keys"][0], of_flight("keys", FAULTY))
-    mistaken = told_cause(store, rules, found["keys"][0], of_flight("definition", FAULTY))
+    cause = told_cause(store, rules, found["type:temp"][0], of_flight("type:temp", FAULTY))
+    mistaken = told_cause(store, rules, found["type:temp"][0], of_flight("units:temp", FAULTY))
 
     assert starter.CLEAN not in found
     assert told == {
         "drop:1": ("yes, page", "1", "-"),
         "keys": ("yes, triage", "1", "-"),
+        "type:temp": ("yes, triage", "1", "-"),
     }
-    assert cause.cells == ("label keys broken in all traffic", "yes")
-    assert mistaken.cells == ("label keys broken in all traffic", "no")
+    assert cause.cells == ("type changed: temp in all traffic", "yes")
+    assert mistaken.cells == ("type changed: temp in all traffic", "no")
 
 
 def test_what_is_copied_for_a_fault_is_what_would_have_been_found(store: Store) -> None:
