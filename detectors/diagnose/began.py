@@ -9,11 +9,14 @@ from datetime import datetime
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import Case
+from tidegauge.detectors.diagnose.concept import compared
 from tidegauge.detectors.diagnose.features import present
-from tidegauge.detectors.diagnose.outputs import losses
-from tidegauge.detectors.diagnose.series import FREQUENT, VOLUME, Series, of_labels, of_number
-from tidegauge.detectors.diagnose.turn import beginning
-from tidegauge.detectors.diagnose.verdict import Verdict
+from tidegauge.detectors.diagnose.graded import LABEL
+from tidegauge.detectors.diagnose.ranking import APART
+from tidegauge.detectors.diagnose.series import FREQUENT, VOLUME, Series, of_copies, of_decisions, of_labels, of_number
+from tidegauge.detectors.diagnose.skew import CHECK as SKEW
+from tidegauge.detectors.diagnose.turn import Turn, beginning
+from tidegauge.detectors.diagnose.verdict import Verdict, part_text
 
 LEVEL = ("the mean", "the distribution")
 NUMBERS: Mapping[str, tuple[str, ...]] = {
@@ -21,6 +24,7 @@ NUMBERS: Mapping[str, tuple[str, ...]] = {
     "stuck": (FREQUENT,),
     "outliers": ("far values",),
     "precision lost": ("the precision",),
+    "type changed": ("the share of missing",),
     **dict.fromkeys(("units", "swapped", "moved", "scores off"), LEVEL),
 }
 """By cause, the series of the columns that show it, by how their names begin."""
@@ -28,7 +32,8 @@ LABELS: Mapping[str, str] = {
     "labels missing": "the share of labels",
     "labels late": "the delay",
     "labels flipped": "the agreement of labels",
-    "label class lost": "the mean label",
+    "label class lost": LABEL,
+    "label keys broken": "the share of labels",
 }
 SHARES = ("part grew", "part shrank", "part gone", "new version", "new category")
 """Causes that show in how many of the rows are of their part."""
@@ -40,9 +45,17 @@ def dated(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _began(case: Case, each: Verdict) -> datetime | None:
+    found = own(case, each)
+    return found.at if found and abs(found.at - case.since) >= APART else None
+
+
+def own(case: Case, each: Verdict) -> Turn | None:
+    """The moment at which what shows the finding changed most clearly; None where it has no such series."""
     if each.cause in SHARES:
         share = case.rows.rows_in(each.part).astype(np.float64)
-        return beginning(case.rows, [("", share)], case.until, case.since)
+        return beginning(case.rows, [(f"the share of {part_text(each.part)}", share)], case.until, case.since)
+    if each.cause == "concept":
+        return beginning(*compared(case, each.part), case.until, case.since)
     inside = case.only(case.rows.rows_in(each.part)) if each.part else case
     return beginning(inside.rows, list(_series(inside, each)), case.until, case.since)
 
@@ -53,9 +66,12 @@ def _series(case: Case, each: Verdict) -> Iterator[Series]:
     if each.cause in ("volume drop", "volume rise"):
         yield VOLUME, np.ones(rows.count)
     if each.cause == "missing":
-        yield from (("", (~present(case, name)).astype(np.float64)) for name in each.columns)
-    if each.cause == "concept" and (loss := losses(case)) is not None:
-        yield "", loss
+        for name in sorted(each.columns):
+            yield f"the share of missing {name}", (~present(case, name)).astype(np.float64)
+    if each.check == SKEW:
+        yield from of_copies(rows, case.copies, sorted(each.columns))
+    if each.cause == "threshold changed":
+        yield from of_decisions(rows)
     found = of_labels(rows, case.until.timestamp()) if each.cause in LABELS else []
     for name in sorted(each.columns & numeric.keys()) if each.cause in NUMBERS else ():
         found += of_number(name, numeric[name])

@@ -16,7 +16,8 @@ from tidegauge.detectors.diagnose.case import Case
 from tidegauge.detectors.diagnose.change import Change, shift
 from tidegauge.detectors.diagnose.curve import Curve
 from tidegauge.detectors.diagnose.outputs import begun
-from tidegauge.detectors.diagnose.rows import Floats, Mask
+from tidegauge.detectors.diagnose.rows import Floats, Mask, Rows
+from tidegauge.detectors.diagnose.series import Series
 from tidegauge.detectors.diagnose.slices import Explained, search
 from tidegauge.detectors.diagnose.verdict import (
     BAD_FROM,
@@ -68,6 +69,22 @@ def concept(case: Case) -> list[Verdict]:
         return [_whole(case, curve, questions)]
     rest = _whole(case, curve, questions, part.part)
     return [_whole(case, curve, questions) if rest.found else rest, part]
+
+
+def compared(case: Case, part: Part) -> tuple[Rows, list[Series]]:
+    """The rows compared, and what is asked of each: of a part only, each less the mean of the rest on that day."""
+    case = _known(case)
+    curve = Curve.of(case)
+    if isinstance(curve, Undetermined):
+        return case.rows, []
+    asked = [(each.said, each.values) for each in _questions(curve)]
+    return case.rows, [(said, _less_the_rest(case, values, part)) for said, values in asked] if part else asked
+
+
+def _less_the_rest(case: Case, values: Floats, part: Part) -> Floats:
+    here, known = case.rows.rows_in(part), np.isfinite(values)
+    others = case.sums(np.where(known & ~here, values, 0.0)) / np.maximum(case.sums(known & ~here), 1)
+    return np.where(here & (case.slot >= 0), values - others[np.maximum(case.slot, 0)], np.nan)
 
 
 def _known(case: Case) -> Case:

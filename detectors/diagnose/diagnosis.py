@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from tidegauge.detectors.diagnose import arrivals, truths
-from tidegauge.detectors.diagnose.began import dated
+from tidegauge.detectors.diagnose.began import dated, own
 from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case, days_of
 from tidegauge.detectors.diagnose.concept import concept
 from tidegauge.detectors.diagnose.downstream import downstream
@@ -17,7 +17,8 @@ from tidegauge.detectors.diagnose.features import categories, features
 from tidegauge.detectors.diagnose.llm.reader import ServiceReader
 from tidegauge.detectors.diagnose.llm.walk import walks
 from tidegauge.detectors.diagnose.outputs import scores, threshold, versions
-from tidegauge.detectors.diagnose.ranking import CLOSE, OUTPUTS, Cause, closeness, order, overlap, rank, weight
+from tidegauge.detectors.diagnose.outside import asked_outside
+from tidegauge.detectors.diagnose.ranking import APART, CLOSE, OUTPUTS, Cause, closeness, order, overlap, rank, weight
 from tidegauge.detectors.diagnose.reader import Asked, Reader
 from tidegauge.detectors.diagnose.relations import relations
 from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows, Truth, no_truth
@@ -31,6 +32,10 @@ from tidegauge.store import Store
 
 MARGIN = timedelta(days=14)
 """Read before the days compared where the change is yet to be found, so that there is enough before it."""
+
+MOST_AGAIN = 3
+"""Moments that are walked through because a cause found at another began there."""
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,15 @@ class Diagnosis:
     def wrong(self) -> bool:
         """Whether something is bad, not only suspect."""
         return any(each.finding.level is Level.BAD for each in self.causes)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What was found from one moment on."""
+
+    begun: Turn
+    case: Case
+    diagnosis: Diagnosis
 
 
 def _named(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
@@ -143,10 +157,30 @@ def diagnose(store: Store, asked: Asked) -> Diagnosis:
     rows, truth, ids = reader.read(wide)
     copies = reader.training_copies(asked, (asked.since or asked.until) - wide.history)
     if asked.since:
-        return _at(reader, asked, Turn(asked.since, "", 0.0, True), rows, truth, ids, copies)
-    moments = turns(rows, asked.until, copies)
-    found = [_at(reader, asked, each, rows, truth, ids, copies) for each in moments]
-    return _together(found, [each.found for each in moments])
+        return _at(reader, asked, Turn(asked.since, "", 0.0, True), rows, truth, ids, copies).diagnosis
+    found: list[Walk] = []
+    ahead = turns(rows, asked.until, copies)
+    most = len(ahead) + MOST_AGAIN
+    while ahead and len(found) < most:
+        found.append(_at(reader, asked, ahead.pop(0), rows, truth, ids, copies))
+        ahead += [each for each in _again(found[-1]) if _new(each, found, ahead)]
+    return _together([each.diagnosis for each in found], [each.begun.found for each in found])
+
+
+def _again(walk: Walk) -> list[Turn]:
+    """Where the walk's causes began by what shows them: elsewhere, or the first, where it says little, at its hour."""
+    found = []
+    for at, cause in enumerate(walk.diagnosis.causes):
+        vague = at == 0 and cause.finding.began is None and closeness(cause.finding) < CLOSE
+        if cause.finding.level is Level.BAD and (vague or cause.finding.began):
+            found.append(own(walk.case, cause.finding))
+    return [each for each in found if each]
+
+
+def _new(each: Turn, walks: Sequence[Walk], ahead: Sequence[Turn]) -> bool:
+    """Whether it is an hour from where the last walk began, and two days from all others."""
+    others = [*(walk.begun for walk in walks[:-1]), *ahead]
+    return abs(each.at - walks[-1].begun.at) >= HOUR and all(abs(each.at - other.at) >= APART for other in others)
 
 
 def _service(store: Store, asked: Asked) -> Diagnosis:
@@ -186,21 +220,19 @@ def _same(one: Verdict, other: Verdict) -> bool:
     return bool(one.columns & other.columns) and overlap(one.part, other.part)
 
 
-def _told(each: Diagnosis) -> tuple[bool, bool, float]:
-    """Whether something began to be wrong then, whether it is known closely what, how sure, and how much that explains.
+def _told(each: Diagnosis) -> tuple[bool, float]:
+    """Whether something began to be wrong then, and how closely it is known what, how sure, and how much that explains.
 
     What is explained counts as a share: of all that is found at a moment, so that of two moments near each other that
     is taken at which one cause is left rather than several halves of it.
     """
     if not each.wrong or each.causes[0].finding.began:
-        return False, False, 0.0
+        return False, 0.0
     first = each.causes[0]
-    return True, closeness(first.finding) >= CLOSE, weight(first.finding) * first.share
+    return True, closeness(first.finding) * weight(first.finding) * first.share
 
 
-def _at(
-    reader: Reader, asked: Asked, begun: Turn, rows: Rows, truth: Truth, ids: Hashes, copies: Rows | None
-) -> Diagnosis:
+def _at(reader: Reader, asked: Asked, begun: Turn, rows: Rows, truth: Truth, ids: Hashes, copies: Rows | None) -> Walk:
     """The walk for one moment; of several moments, that at which most is explained is believed."""
     case = _case(asked, begun.at, rows)
     if -case.first < FEWEST_DAYS:
@@ -215,7 +247,8 @@ def _at(
     counted = int(case.before.sum()) * rows.every, int(case.after.sum()) * rows.every
     how = "as asked" if asked.since else begun.how
     causes = tuple(rank(verdicts))
-    return Diagnosis(asked.model, start, begun.at, asked.until, how, *counted, tuple(verdicts), causes)
+    found = Diagnosis(asked.model, start, begun.at, asked.until, how, *counted, tuple(verdicts), causes)
+    return Walk(begun, case, found)
 
 
 def walk(case: Case) -> list[Verdict]:
@@ -223,6 +256,8 @@ def walk(case: Case) -> list[Verdict]:
     so_far: list[Verdict] = []
     for check in CHECKS:
         so_far += check.run(case, so_far)
+    later = [check for check in CHECKS if check.name in ("concept", "outputs", "downstream")]
+    so_far = asked_outside(case, so_far, lambda rest: [one for check in later for one in check.run(rest, so_far)])
     stages = list(Stage)
     return sorted(so_far, key=lambda each: stages.index(each.stage))
 

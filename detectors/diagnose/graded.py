@@ -15,6 +15,7 @@ from tidegauge.detectors.traffic import MOST_CLASSES, Category
 Kind = Literal["two classes", "classes", "numbers", "lists"]
 K = 10
 NDCG = f"ndcg@{K}"
+LABEL = "the mean label"
 MIDDLE = (0.16, 0.5, 0.84)
 """Quantiles: half the distance of the outer two is the spread of errors, which a few wild ones do not change."""
 FARTHEST = 2.5
@@ -72,7 +73,7 @@ def learned(rows: Rows) -> list[tuple[str, Floats]]:
     graded, label = rows.graded, rows.outcome
     if graded is None or not np.isfinite(graded.value).any():
         return []
-    found = [("the mean label", label)] if label is not None else []
+    found = [(LABEL, label)] if label is not None else []
     if graded.kind == "numbers":
         low, middle, high = np.nanquantile(graded.value, MIDDLE)
         error = np.clip((graded.value - middle) / max((high - low) / 2, 1e-300), -FARTHEST, FARTHEST)

@@ -5,7 +5,8 @@ The weight of a finding is log2(1 + strength): 1.6 where it is just bad, 5 at mo
 - it is bad itself;
 - what the other found changed lies downstream of what it changed: features and versions make scores, scores make
   decisions and loss, labels make the loss;
-- both are about rows that can be the same, and began together;
+- both are about rows that can be the same, and began together, and the other is not as bad without the rows of the
+  cause (``outside``);
 - it comes earlier in the walk, or says more closely what happened to the same columns (``CLOSENESS``).
 
 A part of the traffic that grew or shrank explains besides what is found in that part alone: its rows are other ones.
@@ -23,7 +24,7 @@ from datetime import timedelta
 from math import log2
 
 from tidegauge.detectors.diagnose.llm.flow import LLM_CLOSENESS, LLM_FLOW
-from tidegauge.detectors.diagnose.verdict import Level, Part, Stage, Verdict
+from tidegauge.detectors.diagnose.verdict import BAD_FROM, Level, Part, Stage, Verdict
 
 FLOW: Mapping[str, frozenset[str]] = {
     "feature": frozenset({"score", "prediction", "loss"}),
@@ -119,7 +120,7 @@ def explains(cause: Verdict, other: Verdict) -> bool:
     """Whether ``other`` follows from ``cause``, by the rules above."""
     if cause.level is not Level.BAD or not overlap(cause.part, other.part) or not _together(cause, other):
         return False
-    if _place(cause) == _place(other):
+    if _place(cause) == _place(other) or other.outside.get(cause.part, 0.0) >= BAD_FROM:
         return False
     if cause.check == MIX and set(cause.part) <= set(other.part) and _place(cause) < _place(other):
         return True
@@ -167,8 +168,8 @@ def _closer(cause: Verdict, other: Verdict) -> bool:
 
 
 def closeness(verdict: Verdict) -> int:
-    """How closely it says what happened, 1 to 5."""
-    return CLOSENESS.get(verdict.cause, 5)
+    """How closely it says what happened, 1 to 5; a consequence says nothing of it, 0."""
+    return 0 if verdict.stage is Stage.DOWNSTREAM else CLOSENESS.get(verdict.cause, 5)
 
 
 def order(cause: Cause) -> tuple[bool, bool, bool, float, tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -38,7 +39,8 @@ def signals(rows: Rows, until: float) -> list[Series]:
     return [
         *found,
         *of_labels(rows, until),
-        *_of_decisions(rows),
+        *_of_parts(rows),
+        *of_decisions(rows),
         (VOLUME, np.ones(rows.count)),
         (REPEATED, _repeated(rows)),
     ]
@@ -84,7 +86,7 @@ def _share(true: Mask, where: Mask) -> Floats:
 
 
 def of_labels(rows: Rows, until: float) -> list[Series]:
-    """Whether labels came, after how long, what they say, and what they say of each part relative to the day."""
+    """Whether labels came, after how long, and what they say."""
     known = rows.label.codes >= 0
     if known.sum() < FEWEST:
         return []
@@ -96,9 +98,14 @@ def of_labels(rows: Rows, until: float) -> list[Series]:
         ("the share of labels that came", _share(known, age >= usual)),
         ("the delay of labels", np.where(known & (age >= high), delay, np.nan)),
     ]
-    means = learned(rows)
-    found += means
-    for said, values in means:
+    return [*found, *learned(rows)]
+
+
+def _of_parts(rows: Rows) -> list[Series]:
+    """What labels say of each part of the traffic, relative to the day."""
+    known = rows.label.codes >= 0
+    found = []
+    for said, values in learned(rows) if known.sum() >= FEWEST else []:
         relative = _of_the_day(rows, values)
         for name, column in rows.traffic.dimensions.items():
             counts = np.bincount(column.codes[(column.codes >= 0) & known], minlength=len(column.names))
@@ -121,7 +128,7 @@ def _of_the_day(rows: Rows, values: Floats) -> Floats:
     return values - mean[day]
 
 
-def _of_decisions(rows: Rows) -> list[Series]:
+def of_decisions(rows: Rows) -> list[Series]:
     """Decisions among scores that are decided both ways: one score parts them, until it moves."""
     if rows.decision is None or rows.score is None or not np.isfinite(rows.decision).any():
         return []
@@ -135,12 +142,12 @@ def _of_decisions(rows: Rows) -> list[Series]:
     return [("the score from which decisions are made", np.where(mixed[cell], rows.decision, np.nan))]
 
 
-def of_copies(rows: Rows, copies: Rows | None) -> list[Series]:
-    """Whether each feature differs from what training has of the same prediction."""
+def of_copies(rows: Rows, copies: Rows | None, names: Iterable[str]) -> list[Series]:
+    """Whether each of these features differs from what training has of the same prediction."""
     if copies is None or (pairs := paired(rows.ids, copies.ids)) is None:
         return []
     found = []
-    for name in rows.features:
+    for name in names:
         differs = np.full(rows.count, np.nan)
         differs[pairs.served] = differing(rows, copies, pairs, name)
         found.append((f"the difference of {name} from training's", differs))

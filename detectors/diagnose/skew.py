@@ -26,6 +26,7 @@ from tidegauge.detectors.diagnose.verdict import (
 )
 from tidegauge.model import Slice
 
+CHECK = "train/serve skew"
 FEWEST_PAIRS, FEWEST_IN_PART = 50, 8
 """Pairs since: in all, and in a part where the rest is as ever (few say it where they differ and no others do)."""
 FLOOR = 0.02
@@ -70,13 +71,13 @@ def skew(case: Case, so_far: Sequence[Verdict] = ()) -> list[Verdict]:
     pairs = pairs_of(case)
     if pairs is None or case.copies is None:
         why = "no prediction since has a copy with role=training, so features cannot be compared on the same ids"
-        return [Verdict("train/serve skew", Stage.DATA, Level.UNKNOWN, why)]
+        return [Verdict(CHECK, Stage.DATA, Level.UNKNOWN, why)]
     known = [each for each in so_far if each.level is Level.BAD and closeness(each) > CLOSE]
     marked = frozenset().union(*(each.columns for each in known))
     found = [v for name in case.rows.features for v in [_skewed(case, case.copies, pairs, name, name in marked)] if v]
     found = _together(_exchanged(case, case.copies, pairs, found, {each.columns for each in known}))
     said = f"{len(pairs.served):,} predictions have the same features in training as in serving"
-    return found or [Verdict("train/serve skew", Stage.DATA, Level.OK, said)]
+    return found or [Verdict(CHECK, Stage.DATA, Level.OK, said)]
 
 
 def _skewed(case: Case, copies: Rows, pairs: Pairs, name: str, marked: bool) -> Verdict | None:
@@ -94,7 +95,7 @@ def _skewed(case: Case, copies: Rows, pairs: Pairs, name: str, marked: bool) -> 
         said = f"{said}, and has the values of other predictions: rows were joined wrongly"
     numbers = {"differs before": before, "differs since": since} | ({"conversion": unit} if unit else {})
     cause, level = "units" if unit else "joined wrongly" if others else "skew", level_of(strength)
-    return Verdict("train/serve skew", Stage.DATA, level, said, cause, name, part, strength, frozenset({name}), numbers)
+    return Verdict(CHECK, Stage.DATA, level, said, cause, name, part, strength, frozenset({name}), numbers)
 
 
 def _exchanged(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import DAY_S, Case, days_of
+from tidegauge.detectors.diagnose.graded import LABEL
 from tidegauge.detectors.diagnose.ranking import APART
 from tidegauge.detectors.diagnose.rows import Floats, Ints, Mask, Rows, no_truth
 from tidegauge.detectors.diagnose.series import FEWEST, FREQUENT, VOLUME, Series, deeper, of_copies, signals
@@ -22,6 +23,8 @@ FEWEST_BEFORE, FEWEST_SINCE = 7, 2
 CLEAR, BEYOND_DOUBT = 5.0, 16.0
 """Standard errors, days being dependent, from which a change is looked into, and from which no other is."""
 MOST_TURNS = 3
+NEARLY_NONE = 0.005
+"""A share of a day below this may be what came in the last minutes before it was no more."""
 FLOOR = 0.01
 FLOORS = {"far values": 0.0015}
 """The least spread of a daily share that is believed."""
@@ -54,7 +57,7 @@ def turns(
     """
     found = _clearest(rows, signals(rows, until.timestamp()), until)
     if not found or found[0].clarity < BEYOND_DOUBT:  # copies are few, so they tell the hour less well
-        found = _apart([*found, *_clearest(rows, of_copies(rows, copies), until)])
+        found = _apart([*found, *_clearest(rows, of_copies(rows, copies, rows.features), until)])
     if certain := [each for each in found if each.clarity >= BEYOND_DOUBT]:
         return certain
     since = until - 2 * fallback
@@ -93,21 +96,24 @@ def _apart(found: Sequence[Turn]) -> list[Turn]:
     return kept
 
 
-def beginning(rows: Rows, series: Sequence[Series], until: datetime, asked: datetime) -> datetime | None:
-    """When the series change most clearly, where that is another moment than ``asked``; None where it may be it."""
+def beginning(rows: Rows, series: Sequence[Series], until: datetime, asked: datetime) -> Turn | None:
+    """When the series change most clearly: within two days of ``asked``, unless clearly elsewhere. None if nowhere."""
     day = np.floor((rows.seconds - until.timestamp()) / DAY_S).astype(np.int64)
     kept = day >= day.min() + 1 if rows.count else np.zeros(0, np.bool_)
-    best, there, at = 0.0, 0.0, None
-    for name, values in series:
+    near = far = (0.0, 0.0, 0)
+    for at, (name, values) in enumerate(series):
         told = _clarities(day[kept], values[kept], name) if kept.any() else np.empty(0)
         begins = until.timestamp() + np.arange(-len(told), 0) * DAY_S
-        near = np.abs(begins - asked.timestamp()) < APART.total_seconds()
-        there = max(there, float(told[near].max(initial=0.0)))
-        if len(told) and told.max() > best:
-            best = float(told.max())
-            begin = until.timestamp() + (int(np.argmax(told)) - len(told)) * DAY_S
-            at = datetime.fromtimestamp(_hour(rows.seconds, values, begin), UTC)
-    return at if at and best >= CLEAR and best >= CLEARER * there and abs(at - asked) >= APART else None
+        for clear, begin in zip(told, begins, strict=True):
+            if abs(begin - asked.timestamp()) < APART.total_seconds():
+                near = max(near, (float(clear), float(begin), at))
+            else:
+                far = max(far, (float(clear), float(begin), at))
+    clear, begin, at = far if far[0] >= CLEARER * near[0] else near
+    if clear < CLEAR:
+        return None
+    name, values = series[at]
+    return Turn(datetime.fromtimestamp(_hour(rows.seconds, values, begin), UTC), name, clear, True)
 
 
 def _level_change(day: Ints, values: Floats, name: str) -> tuple[float, int]:
@@ -125,7 +131,8 @@ def _clarities(day: Ints, values: Floats, name: str) -> Floats:
     slot = day[known] - day.min()
     count = np.bincount(slot, minlength=int(-day.min()))
     total = np.bincount(slot, weights=values[known], minlength=len(count)).astype(np.float64)
-    found = _never_before(total, count) if np.isin(values[known], (0.0, 1.0)).all() else np.zeros(len(count))
+    shares = bool(np.isin(values[known], (0.0, 1.0)).all())
+    found = _never_before(total, count) if shares else np.zeros(len(count))
     mean = total / np.maximum(count, 1)
     if name == VOLUME:
         mean = np.log(np.maximum(count, 1) / max(1.0, float(np.median(count))))
@@ -136,6 +143,8 @@ def _clarities(day: Ints, values: Floats, name: str) -> Floats:
     told = clarity(mean[at], floor)
     if name.startswith(FREQUENT):  # a reading of the weather is frequent for a day, a default on every day
         told[~_above(mean[at])] = 0.0
+    if name == LABEL and shares:
+        told = np.maximum.reduce([told, _never_again(mean[at]), _never_again(1 - mean[at])])
     found[at] = np.maximum(found[at], told)
     return found
 
@@ -150,6 +159,22 @@ def _never_before(total: Floats, count: Ints) -> Floats:
     if len(seen) and FEWEST_BEFORE <= seen[0] <= len(count) - FEWEST_SINCE:
         since = len(count) - seen[0]
         found[seen[0]] = np.sqrt(2 * len(seen) * np.log(len(count) / since))
+    return found
+
+
+def _never_again(share: Floats) -> Floats:
+    """How clear the first day is without what had come on most days: one rate of days with it against two.
+
+    The root of twice the log likelihood ratio, 0 on all other days.
+    """
+    found = np.zeros(len(share))
+    days = np.flatnonzero(share > NEARLY_NONE)
+    first = int(days[-1]) + 1 if len(days) else 0
+    if FEWEST_BEFORE <= first <= len(share) - FEWEST_SINCE:
+        whole, before = len(days) / len(share), len(days) / first
+        without = (first - len(days)) * np.log(max(1 - before, 1e-9) / (1 - whole))
+        gained = len(days) * np.log(before / whole) + without - (len(share) - first) * np.log(1 - whole)
+        found[first] = np.sqrt(max(0.0, 2 * gained))
     return found
 
 

@@ -1,0 +1,121 @@
+"""When it began, where the first moment looked at is another: causes are dated by what shows them, and walked again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+import shop
+from shop import MODEL, SINCE, UNTIL, Shop
+
+from tidegauge.detectors.diagnose import Asked, Diagnosis, diagnose, diagnosis
+from tidegauge.detectors.diagnose.graded import LABEL
+from tidegauge.detectors.diagnose.ranking import explains, rank
+from tidegauge.detectors.diagnose.rows import Rows
+from tidegauge.detectors.diagnose.turn import Turn, beginning
+from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict, part_text
+from tidegauge.detectors.traffic import Category, Traffic
+from tidegauge.model import Slice
+from tidegauge.store import Store
+
+
+def only_moment(monkeypatch: pytest.MonkeyPatch, at: datetime) -> None:
+    monkeypatch.setattr(diagnosis, "turns", lambda *_: [Turn(at, "something else", 6.0, True)])
+
+
+def first_of(found: Diagnosis) -> tuple[str, str]:
+    finding = found.causes[0].finding
+    return finding.cause, part_text(finding.part)
+
+
+def test_a_cause_that_began_at_another_moment_is_walked_from_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Shop(np.random.default_rng(5))
+    shop.blind_in_the_south(stream)
+    stream.store(store)
+    only_moment(monkeypatch, SINCE - timedelta(days=4))
+
+    found = diagnose(store, Asked(MODEL, UNTIL))
+
+    assert first_of(found) == ("missing", "region=south")
+    assert abs(found.since - SINCE) < timedelta(hours=3)
+    assert found.causes[0].finding.began is None
+    assert found.how.startswith("found by scanning: the share of missing age")
+
+
+def test_what_is_known_vaguely_is_looked_at_from_its_own_hour(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Shop(np.random.default_rng(5))
+    stream.price = np.where(stream.since & (stream.region == "west"), np.round(stream.price, -1), stream.price)
+    stream.store(store, copied=0.5)
+    only_moment(monkeypatch, SINCE - timedelta(hours=12))
+
+    found = diagnose(store, Asked(MODEL, UNTIL))
+
+    assert first_of(found) == ("precision lost", "region=west")
+    assert timedelta(0) <= found.since - SINCE < timedelta(hours=6)
+
+
+def test_skew_is_dated_by_the_copies_of_its_part(store: Store) -> None:
+    stream = Shop(np.random.default_rng(5))
+    stream.age = np.where(stream.since & (stream.region == "west"), stream.age * 0.9 + 4, stream.age)
+    stream.store(store, copied=0.5)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE - timedelta(days=4)))
+
+    skewed = next(each for each in found.causes if each.finding.cause == "skew")
+    assert part_text(skewed.finding.part) == "region=west"
+    assert abs(found.began(skewed) - SINCE) < timedelta(days=1)
+
+
+def labelled(rng: np.random.Generator, lost_from: int | None) -> tuple[Rows, list[tuple[str, np.ndarray]], datetime]:
+    """Fifty days of 200 labels, whose rate wanders from day to day between 3 % and 60 %; a class may be lost."""
+    days, a_day = 50, 200
+    rate = np.clip(0.3 + np.cumsum(rng.normal(0, 0.09, days)) % 0.5 - 0.25, 0.03, 0.6)
+    seconds = np.sort(rng.uniform(0, days * 86_400, days * a_day))
+    label = (rng.random(days * a_day) < rate[(seconds // 86_400).astype(int)]).astype(np.float64)
+    if lost_from is not None:
+        label[seconds >= lost_from * 86_400] = 0.0
+    none, rows = Category(np.full(len(seconds), -1, np.int32), ()), len(seconds)
+    ids = np.arange(1, rows + 1, dtype=np.uint64)
+    stream = Rows(Traffic(rows, {}, {}, {}, 1), ids, seconds, none, np.full(rows, np.nan))
+    return stream, [(LABEL, label)], datetime.fromtimestamp(days * 86_400, UTC)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_class_of_labels_that_comes_no_more_tells_its_day_whatever_its_rate_did_before(seed: int) -> None:
+    stream, series, until = labelled(np.random.default_rng(seed), 41)
+
+    found = beginning(stream, series, until, until - timedelta(days=2))
+
+    assert found is not None
+    assert abs(found.at - datetime.fromtimestamp(41 * 86_400, UTC)) <= timedelta(hours=30)
+
+
+def bad(cause: str, stage: Stage, *columns: str, part: Slice | None = None, strength: float = 4.0) -> Verdict:
+    return Verdict(cause, stage, Level.BAD, "", cause, "", (part,) if part else (), strength, frozenset(columns))
+
+
+def test_what_is_as_bad_without_the_rows_of_a_finding_is_not_explained_by_it() -> None:
+    here = Slice("origin", "JFK")
+    gap = bad("missing", Stage.DATA, "pressure", part=here, strength=2.3)
+    off = bad("scores off", Stage.MODEL, "score", "prediction", "loss")
+    all_the_same = Verdict(**{name: getattr(off, name) for name in off.__slots__} | {"outside": {(here,): 3.8}})
+
+    assert explains(gap, off)
+    assert not explains(gap, all_the_same)
+    assert [each.finding.cause for each in rank([gap, all_the_same])] == ["scores off", "missing"]
+
+
+def test_a_small_gap_in_one_part_does_not_hide_that_all_scores_are_off(store: Store) -> None:
+    stream = Shop(np.random.default_rng(5))
+    gap = stream.since & (stream.region == "west") & (stream.rng.random(stream.rows) < 0.4)
+    stream.age = np.where(gap, np.nan, stream.age)
+    stream.score = np.where(stream.since, stream.score * 0.6 + 0.2, stream.score)
+    stream.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert first_of(found) == ("scores off", "all traffic")
+    assert ("missing", "region=west") in {(each.finding.cause, part_text(each.finding.part)) for each in found.causes}
