@@ -17,7 +17,6 @@ from tidegauge.detectors.diagnose.features import categories, features
 from tidegauge.detectors.diagnose.llm.reader import ServiceReader
 from tidegauge.detectors.diagnose.llm.walk import walks
 from tidegauge.detectors.diagnose.outputs import scores, threshold, versions
-from tidegauge.detectors.diagnose.outside import asked_outside
 from tidegauge.detectors.diagnose.ranking import APART, CLOSE, OUTPUTS, Cause, closeness, order, overlap, rank, weight
 from tidegauge.detectors.diagnose.reader import Asked, Reader
 from tidegauge.detectors.diagnose.relations import relations
@@ -25,14 +24,13 @@ from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows, Truth, n
 from tidegauge.detectors.diagnose.skew import as_in_training, skew
 from tidegauge.detectors.diagnose.swapped import swapped
 from tidegauge.detectors.diagnose.timing import clocks, stale
-from tidegauge.detectors.diagnose.turn import Turn, turns
+from tidegauge.detectors.diagnose.turn import BEYOND_DOUBT, Turn, turns
 from tidegauge.detectors.diagnose.verdict import BAD_FROM, Level, Stage, Verdict
 from tidegauge.errors import TidegaugeError
 from tidegauge.store import Store
 
 MARGIN = timedelta(days=14)
 """Read before the days compared where the change is yet to be found, so that there is enough before it."""
-
 MOST_AGAIN = 3
 """Moments that are walked through because a cause found at another began there."""
 HOUR = timedelta(hours=1)
@@ -163,7 +161,7 @@ def diagnose(store: Store, asked: Asked) -> Diagnosis:
     most = len(ahead) + MOST_AGAIN
     while ahead and len(found) < most:
         found.append(_at(reader, asked, ahead.pop(0), rows, truth, ids, copies))
-        ahead += [each for each in _again(found[-1]) if _new(each, found, ahead)]
+        ahead += [each for each in _again(found[-1]) if _new(each, found, ahead) and _may_be(each, found[0].begun)]
     return _together([each.diagnosis for each in found], [each.begun.found for each in found])
 
 
@@ -181,6 +179,12 @@ def _new(each: Turn, walks: Sequence[Walk], ahead: Sequence[Turn]) -> bool:
     """Whether it is an hour from where the last walk began, and two days from all others."""
     others = [*(walk.begun for walk in walks[:-1]), *ahead]
     return abs(each.at - walks[-1].begun.at) >= HOUR and all(abs(each.at - other.at) >= APART for other in others)
+
+
+def _may_be(each: Turn, clearest: Turn) -> bool:
+    """Whether it is not another moment than one beyond doubt, or is as much so."""
+    certain = clearest.clarity >= BEYOND_DOUBT and abs(each.at - clearest.at) >= APART
+    return each.clarity >= BEYOND_DOUBT or not certain
 
 
 def _service(store: Store, asked: Asked) -> Diagnosis:
@@ -220,16 +224,16 @@ def _same(one: Verdict, other: Verdict) -> bool:
     return bool(one.columns & other.columns) and overlap(one.part, other.part)
 
 
-def _told(each: Diagnosis) -> tuple[bool, float]:
-    """Whether something began to be wrong then, and how closely it is known what, how sure, and how much that explains.
+def _told(each: Diagnosis) -> tuple[bool, bool, float]:
+    """Whether something began to be wrong then, whether it is known closely what, how sure, and how much that explains.
 
     What is explained counts as a share: of all that is found at a moment, so that of two moments near each other that
     is taken at which one cause is left rather than several halves of it.
     """
     if not each.wrong or each.causes[0].finding.began:
-        return False, 0.0
+        return False, False, 0.0
     first = each.causes[0]
-    return True, closeness(first.finding) * weight(first.finding) * first.share
+    return True, closeness(first.finding) >= CLOSE, weight(first.finding) * first.share
 
 
 def _at(reader: Reader, asked: Asked, begun: Turn, rows: Rows, truth: Truth, ids: Hashes, copies: Rows | None) -> Walk:
@@ -256,8 +260,6 @@ def walk(case: Case) -> list[Verdict]:
     so_far: list[Verdict] = []
     for check in CHECKS:
         so_far += check.run(case, so_far)
-    later = [check for check in CHECKS if check.name in ("concept", "outputs", "downstream")]
-    so_far = asked_outside(case, so_far, lambda rest: [one for check in later for one in check.run(rest, so_far)])
     stages = list(Stage)
     return sorted(so_far, key=lambda each: stages.index(each.stage))
 

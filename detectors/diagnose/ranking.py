@@ -5,8 +5,7 @@ The weight of a finding is log2(1 + strength): 1.6 where it is just bad, 5 at mo
 - it is bad itself;
 - what the other found changed lies downstream of what it changed: features and versions make scores, scores make
   decisions and loss, labels make the loss;
-- both are about rows that can be the same, and began together, and the other is not as bad without the rows of the
-  cause (``outside``);
+- both are about rows that can be the same, and began together;
 - it comes earlier in the walk, or says more closely what happened to the same columns (``CLOSENESS``).
 
 A part of the traffic that grew or shrank explains besides what is found in that part alone: its rows are other ones.
@@ -24,7 +23,7 @@ from datetime import timedelta
 from math import log2
 
 from tidegauge.detectors.diagnose.llm.flow import LLM_CLOSENESS, LLM_FLOW
-from tidegauge.detectors.diagnose.verdict import BAD_FROM, Level, Part, Stage, Verdict
+from tidegauge.detectors.diagnose.verdict import Level, Part, Stage, Verdict
 
 FLOW: Mapping[str, frozenset[str]] = {
     "feature": frozenset({"score", "prediction", "loss"}),
@@ -120,7 +119,7 @@ def explains(cause: Verdict, other: Verdict) -> bool:
     """Whether ``other`` follows from ``cause``, by the rules above."""
     if cause.level is not Level.BAD or not overlap(cause.part, other.part) or not _together(cause, other):
         return False
-    if _place(cause) == _place(other) or other.outside.get(cause.part, 0.0) >= BAD_FROM:
+    if _place(cause) == _place(other):
         return False
     if cause.check == MIX and set(cause.part) <= set(other.part) and _place(cause) < _place(other):
         return True

@@ -11,12 +11,10 @@ from shop import MODEL, SINCE, UNTIL, Shop
 
 from tidegauge.detectors.diagnose import Asked, Diagnosis, diagnose, diagnosis
 from tidegauge.detectors.diagnose.graded import LABEL
-from tidegauge.detectors.diagnose.ranking import explains, rank
 from tidegauge.detectors.diagnose.rows import Rows
 from tidegauge.detectors.diagnose.turn import Turn, beginning
-from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict, part_text
+from tidegauge.detectors.diagnose.verdict import part_text
 from tidegauge.detectors.traffic import Category, Traffic
-from tidegauge.model import Slice
 from tidegauge.store import Store
 
 
@@ -91,31 +89,3 @@ def test_a_class_of_labels_that_comes_no_more_tells_its_day_whatever_its_rate_di
 
     assert found is not None
     assert abs(found.at - datetime.fromtimestamp(41 * 86_400, UTC)) <= timedelta(hours=30)
-
-
-def bad(cause: str, stage: Stage, *columns: str, part: Slice | None = None, strength: float = 4.0) -> Verdict:
-    return Verdict(cause, stage, Level.BAD, "", cause, "", (part,) if part else (), strength, frozenset(columns))
-
-
-def test_what_is_as_bad_without_the_rows_of_a_finding_is_not_explained_by_it() -> None:
-    here = Slice("origin", "JFK")
-    gap = bad("missing", Stage.DATA, "pressure", part=here, strength=2.3)
-    off = bad("scores off", Stage.MODEL, "score", "prediction", "loss")
-    all_the_same = Verdict(**{name: getattr(off, name) for name in off.__slots__} | {"outside": {(here,): 3.8}})
-
-    assert explains(gap, off)
-    assert not explains(gap, all_the_same)
-    assert [each.finding.cause for each in rank([gap, all_the_same])] == ["scores off", "missing"]
-
-
-def test_a_small_gap_in_one_part_does_not_hide_that_all_scores_are_off(store: Store) -> None:
-    stream = Shop(np.random.default_rng(5))
-    gap = stream.since & (stream.region == "west") & (stream.rng.random(stream.rows) < 0.4)
-    stream.age = np.where(gap, np.nan, stream.age)
-    stream.score = np.where(stream.since, stream.score * 0.6 + 0.2, stream.score)
-    stream.store(store)
-
-    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
-
-    assert first_of(found) == ("scores off", "all traffic")
-    assert ("missing", "region=west") in {(each.finding.cause, part_text(each.finding.part)) for each in found.causes}
