@@ -161,7 +161,9 @@ def diagnose(store: Store, asked: Asked) -> Diagnosis:
     most = len(ahead) + MOST_AGAIN
     while ahead and len(found) < most:
         found.append(_at(reader, asked, ahead.pop(0), rows, truth, ids, copies))
-        ahead += [each for each in _again(found[-1]) if _new(each, found, ahead) and _may_be(each, found[0].begun)]
+        for each in _again(found[-1]):
+            if _new(each, found, ahead) and _may_be(each, found[0].begun):
+                ahead.append(each)
     return _together([each.diagnosis for each in found], [each.begun.found for each in found])
 
 
