@@ -162,7 +162,7 @@ def diagnose(store: Store, asked: Asked) -> Diagnosis:
     while ahead and len(found) < most:
         found.append(_at(reader, asked, ahead.pop(0), rows, truth, ids, copies))
         for each in _again(found[-1]):
-            if _new(each, found, ahead) and _may_be(each, found[0].begun):
+            if _new(each, found, ahead) and may_be(each, found[0].begun):
                 ahead.append(each)
     return _together([each.diagnosis for each in found], [each.begun.found for each in found])
 
@@ -183,7 +183,7 @@ def _new(each: Turn, walks: Sequence[Walk], ahead: Sequence[Turn]) -> bool:
     return abs(each.at - walks[-1].begun.at) >= HOUR and all(abs(each.at - other.at) >= APART for other in others)
 
 
-def _may_be(each: Turn, clearest: Turn) -> bool:
+def may_be(each: Turn, clearest: Turn) -> bool:
     """Whether it is not another moment than one beyond doubt, or is as much so."""
     certain = clearest.clarity >= BEYOND_DOUBT and abs(each.at - clearest.at) >= APART
     return each.clarity >= BEYOND_DOUBT or not certain

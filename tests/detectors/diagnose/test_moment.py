@@ -67,14 +67,13 @@ def test_skew_is_dated_by_the_copies_of_its_part(store: Store) -> None:
     assert abs(found.began(skewed) - SINCE) < timedelta(days=1)
 
 
-def labelled(rng: np.random.Generator, lost_from: int | None) -> tuple[Rows, list[tuple[str, np.ndarray]], datetime]:
-    """Fifty days of 200 labels, whose rate wanders from day to day between 3 % and 60 %; a class may be lost."""
+def labelled(rng: np.random.Generator, lost_from: int) -> tuple[Rows, list[tuple[str, np.ndarray]], datetime]:
+    """Fifty days of 200 labels, whose rate wanders from day to day between 3 % and 60 %; then one class is lost."""
     days, a_day = 50, 200
     rate = np.clip(0.3 + np.cumsum(rng.normal(0, 0.09, days)) % 0.5 - 0.25, 0.03, 0.6)
     seconds = np.sort(rng.uniform(0, days * 86_400, days * a_day))
     label = (rng.random(days * a_day) < rate[(seconds // 86_400).astype(int)]).astype(np.float64)
-    if lost_from is not None:
-        label[seconds >= lost_from * 86_400] = 0.0
+    label[seconds >= lost_from * 86_400] = 0.0
     none, rows = Category(np.full(len(seconds), -1, np.int32), ()), len(seconds)
     ids = np.arange(1, rows + 1, dtype=np.uint64)
     stream = Rows(Traffic(rows, {}, {}, {}, 1), ids, seconds, none, np.full(rows, np.nan))
@@ -89,3 +88,15 @@ def test_a_class_of_labels_that_comes_no_more_tells_its_day_whatever_its_rate_di
 
     assert found is not None
     assert abs(found.at - datetime.fromtimestamp(41 * 86_400, UTC)) <= timedelta(hours=30)
+
+
+def test_beside_a_moment_beyond_doubt_only_one_as_sure_is_walked() -> None:
+    doubtless, doubtful = Turn(SINCE, "volume", 20.0, True), Turn(SINCE, "volume", 9.0, True)
+
+    def elsewhere(clarity: float) -> Turn:
+        return Turn(SINCE - timedelta(days=4), "concept", clarity, True)
+
+    assert not diagnosis.may_be(elsewhere(7.0), doubtless)
+    assert diagnosis.may_be(elsewhere(18.0), doubtless)
+    assert diagnosis.may_be(elsewhere(7.0), doubtful)
+    assert diagnosis.may_be(Turn(SINCE + timedelta(hours=5), "skew", 6.0, True), doubtless)
