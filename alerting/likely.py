@@ -15,6 +15,7 @@ from tidegauge.diagnoses import Diagnosed, State
 from tidegauge.errors import StoreError, TidegaugeError
 from tidegauge.metrics import label_name
 from tidegauge.metrics.sources import FINDINGS
+from tidegauge.model import Slice
 from tidegauge.store import Store
 
 logger = logging.getLogger(__name__)
@@ -162,8 +163,8 @@ def judged(made: Diagnosed, concerned: About) -> Diagnosed:
 def _incidental(first: Mapping[str, Any], since: datetime, began: datetime, labels: Mapping[str, str]) -> str:
     """Why a cause is not told as that of an alert; empty where it is."""
     pinned = {_SAME.get(name, name): value for name, value in labels.items()}
-    if labels.get("dimension"):
-        pinned[labels["dimension"]] = labels.get("slice", "")
+    for each in Slice(labels.get("dimension", ""), labels.get("slice", "")).sides:
+        pinned[each.dimension] = each.value
     if first["level"] != "bad" or first["sure"] not in SURE:
         return "that is not sure enough"
     if first["cause"] in _RESTATED and not first["slice"] and not first["subject"]:

@@ -1,6 +1,7 @@
 """Processor time of a year of drift evaluation: one a day, of a model of 14 features and 19 slices.
 
     .venv/bin/python benchmarks/detector_round.py [--days 275] [--rows-per-day 927] [--reference training|trailing]
+        [--pairs off|all] [--rollups auto|always|off]
 
 Prints CPU seconds of the whole process, all threads, in the evaluation alone: not the making of the data.
 """
@@ -38,14 +39,20 @@ def main() -> None:
             _fill(store, rng, options.training_rows, START - timedelta(days=90), 90, "training")
         _fill(store, rng, options.days * options.rows_per_day, START, options.days, "production")
         for hours in (24, 168):
-            for each in ("findings", "reference_profiles"):
+            for each in ("findings", "reference_profiles", "sketches", "sketch_buckets", "sketch_binnings"):
                 store.execute(f"TRUNCATE TABLE {each}")
             print(json.dumps(_year(store, options, hours)))
         store.close()
 
 
 def _year(store: Store, options: argparse.Namespace, window_hours: float) -> dict[str, object]:
-    watch = Watch(reference=Reference(kind=options.reference), window_hours=window_hours, slices=("carrier", "origin"))
+    watch = Watch(
+        reference=Reference(kind=options.reference),
+        window_hours=window_hours,
+        slices=("carrier", "origin"),
+        pairs=options.pairs,
+        rollups=options.rollups,
+    )
     loop = DetectorLoop(store, Detectors(models=(watch,), embedder="off", false_pages_per_month=0))
     spent: list[float] = []
     verdicts: Counter[str] = Counter()
@@ -57,13 +64,23 @@ def _year(store: Store, options: argparse.Namespace, window_hours: float) -> dic
     return {
         "reference": options.reference,
         "window_hours": window_hours,
+        "pairs": options.pairs,
         "evaluations": sum(1 for each in spent if each > 0.01),
         "cpu_s": round(sum(spent), 2),
         "median_ms": round(1000 * float(np.median(spent)), 1),
         "p95_ms": round(1000 * float(np.quantile(spent, 0.95)), 1),
         "worst_ms": round(1000 * max(spent), 1),
         "findings": dict(verdicts),
+        "findings_bytes": _stored(store, "findings"),
+        "sketches_bytes": _stored(store, "sketches"),
     }
+
+
+def _stored(store: Store, table: str) -> int:
+    """Compressed bytes of a table."""
+    sql = "SELECT sum(data_compressed_bytes) FROM system.parts WHERE active AND table = {table:String}"
+    found: int = store.value(sql, {"table": table})
+    return found
 
 
 def _fill(store: Store, rng: np.random.Generator, rows: int, start: datetime, days: int, role: str) -> None:
@@ -121,6 +138,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--days", type=int, default=275)
     parser.add_argument("--rows-per-day", type=int, default=927)
     parser.add_argument("--training-rows", type=int, default=80_000)
+    parser.add_argument("--pairs", choices=("off", "all"), default="all")
+    parser.add_argument("--rollups", choices=("auto", "always", "off"), default="auto")
     parser.add_argument("--reference", choices=("training", "trailing"), default="training")
     return parser.parse_args()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
@@ -13,6 +14,8 @@ from tidegauge.config import Watch
 from tidegauge.detectors.comparison import about_categorical, about_numeric
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.integrity import about_types
+from tidegauge.detectors.pairs import LEAST_ROWS as PAIR_ROWS
+from tidegauge.detectors.pairs import apart, candidates, pairs_in
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.sketches.profile import SketchProfile
@@ -20,7 +23,7 @@ from tidegauge.detectors.spread import LEAST_WINDOWS
 from tidegauge.detectors.statistics import Undetermined, volume
 from tidegauge.detectors.traffic import OUTPUTS, Traffic
 from tidegauge.detectors.verdicts import Hypothesis
-from tidegauge.model import ALL, Slice, Window
+from tidegauge.model import ALL, Slice, Window, both
 
 Side: TypeAlias = Profile | SketchProfile
 """A reference or a window, as rows or as counts; both sides of a comparison are of one sort."""
@@ -34,13 +37,12 @@ HISTORY_WINDOWS, HISTORY_DAYS, FEWEST_WINDOWS = 28, 28, 8
 
 
 def dimensions_of(watch: Watch) -> tuple[str, ...]:
-    """The declared dimensions, and the version, unless it is what is compared.
+    """The dimensions of a watch, then the pairs of them.
 
     >>> dimensions_of(Watch(slices=("carrier",)))
-    ('version', 'carrier')
+    ('version', 'carrier', 'version & carrier')
     """
-    version = () if watch.reference.kind == "previous_version" else ("version",)
-    return tuple(dict.fromkeys((*version, *watch.slices)))
+    return (*watch.dimensions, *(both(*each) for each in watch.paired))
 
 
 def history(window: Window) -> int:
@@ -67,13 +69,19 @@ class Parts:
     tested: one day of it differs from the next by its weather and its weekday.
     """
 
-    def __init__(self, reference: Side, current: Side, most: int, window: Window | None = None) -> None:
+    def __init__(
+        self, reference: Side, current: Side, most: int, window: Window | None = None, most_pairs: int = 0
+    ) -> None:
         self._reference, self._current = reference.traffic, current.traffic
         self._length_s = int(window.length.total_seconds()) if window else 0
         self.tested: list[Slice] = [ALL]
         self.untested: list[Claim] = []
+        pairs = pairs_in(self._current)
         for dimension in self._current.dimensions:
-            self._divide(dimension, most)
+            if dimension not in pairs:
+                self._divide(dimension, most)
+        if pairs:
+            self._pair(most_pairs)
 
     def _divide(self, dimension: str, most: int) -> None:
         found = self._current.dimensions[dimension].rows_by_name
@@ -99,6 +107,28 @@ class Parts:
         else:
             self.tested.append(part)
 
+    def _pair(self, most: int) -> None:
+        """Pairs of what is tested; of each pair of dimensions one claim says how many are not, and why."""
+        left: dict[str, Counter[str]] = {}
+        room = most
+        for part in candidates(self._current, self.tested):
+            if not apart(part, self._current) or not apart(part, self._reference):
+                continue  # the slice itself, which is tested
+            reason = self._unfit(part) or ("" if room else f"come after the {most} with the most rows")
+            if reason:
+                left.setdefault(part.dimension, Counter())[reason] += 1
+            else:
+                self.tested.append(part)
+                room -= 1
+        for dimension, reasons in left.items():
+            told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+            self.untested.append(untested(f"pairs that are not tested: {told}", 0, 0, Slice(dimension, "other")))
+
+    def _unfit(self, part: Slice) -> str:
+        if self._reference.size(part) < PAIR_ROWS:
+            return f"with fewer than {PAIR_ROWS} rows in the reference"
+        return "that were not there long enough" if self._young(part) or self._passing(part) else ""
+
     def _young(self, part: Slice) -> str:
         """Says that a part is in too few of the windows that the reference has."""
         reference = self._reference
@@ -117,7 +147,8 @@ class Parts:
         if not self._length_s or not isinstance(current, Traffic) or current.seconds is None:
             return ""
         short = np.ptp(current.seconds[current.index(part)]) < LEAST_COVER * np.ptp(current.seconds)
-        return f"{part} came or went within the window" if short and part.dimension == "version" else ""
+        of_version = any(each.dimension == "version" for each in part.sides)
+        return f"{part} came or went within the window" if short and of_version else ""
 
 
 def hypotheses(

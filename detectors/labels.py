@@ -12,6 +12,7 @@ from tidegauge.config import Detectors, Watch
 from tidegauge.detectors import drift
 from tidegauge.detectors.finding import Claim, Context, Finding, Verdict
 from tidegauge.detectors.ledger import PENDING, Ledger
+from tidegauge.detectors.pairs import Beside
 from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.questions import Questions
@@ -89,31 +90,32 @@ class LabelRound:
         self, scope: Scope, watch: Watch, counted: tuple[int, int], datum: Datum, now: datetime
     ) -> list[Finding]:
         assert scope.window
-        hypotheses, claims, note, floors = self._compared(scope, watch, *counted, datum, now)
-        claims += judge(hypotheses, watch.false_discovery_rate, floors)
+        hypotheses, claims, note, floors, alone = self._compared(scope, watch, *counted, datum, now)
+        claims += judge(hypotheses, watch.false_discovery_rate, floors, alone)
         since = self._ledger.before(scope.model, "labels", scope.window, watch.step_hours)
         context = Context(scope.model, scope.window, datum.kind, datum.start, datum.end, now, since, note)
         return self._ledger.record(context, claims, "labels")
 
     def _compared(
         self, scope: Scope, watch: Watch, rows: int, labelled: int, datum: Datum, now: datetime
-    ) -> tuple[list[Hypothesis], list[Claim], str, Floors | None]:
+    ) -> tuple[list[Hypothesis], list[Claim], str, Floors | None, Beside | None]:
         assert scope.window
         if not labelled:
             reason = f"no labels came within {self._settings.label_wait_days:g} days"
-            return [], [_unknown(reason, datum.rows, 0)], "", None
+            return [], [_unknown(reason, datum.rows, 0)], "", None, None
         reference = self._reference(datum, watch, now)
         if reference is None:
-            return [], [_unknown(datum.reason or "the reference has no labels", 0, labelled)], "", None
+            return [], [_unknown(datum.reason or "the reference has no labels", 0, labelled)], "", None, None
         dimensions = drift.dimensions_of(watch)
         numeric = reference.is_numeric("label")
         current = Profile(with_error(self._predictions.read_labels(scope, rows, dimensions, now), numeric))
-        parts = drift.Parts(reference, current, watch.max_slices, scope.window)
+        parts = drift.Parts(reference, current, watch.max_slices, scope.window, watch.max_pairs)
         coverage = _coverage(labelled, rows, self._settings.label_share)
         notes = [datum.note, drift.sampling_note(reference, current), coverage]
         hypotheses = list(_hypotheses(reference, current, parts.tested, Questions.of(watch)))
         floors = self._spreads.floors(reference, scope.window, hypotheses, watch, datum.kind)
-        return hypotheses, parts.untested, "; ".join(note for note in notes if note), floors
+        alone = Beside(reference, current, hypotheses, Questions.of(watch))
+        return hypotheses, parts.untested, "; ".join(note for note in notes if note), floors, alone
 
     def _reference(self, datum: Datum, watch: Watch, now: datetime) -> Profile | None:
         """Kept once most of its rows have labels; read again while they are still coming in."""

@@ -14,6 +14,7 @@ from tidegauge.detectors.finding import Claim, Context, Finding
 from tidegauge.detectors.freezing import Freezes
 from tidegauge.detectors.labels import LabelRound
 from tidegauge.detectors.ledger import Ledger
+from tidegauge.detectors.pairs import Beside
 from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.questions import Questions
@@ -88,7 +89,10 @@ class ModelRound:
         reference = found.reference
         floors = self._spreads.floors(reference, window, found.hypotheses, watch, datum.kind) if reference else None
         hypotheses = [drift.compare_volume(rows, before), *found.hypotheses]
-        claims = found.untested + judge(hypotheses, watch.false_discovery_rate, floors)
+        alone = (
+            Beside(reference, found.current, hypotheses, Questions.of(watch)) if reference and found.current else None
+        )
+        claims = found.untested + judge(hypotheses, watch.false_discovery_rate, floors, alone)
         if isinstance(reference, Profile) and isinstance(found.current, Profile):
             claims = without_vanished(claims, reference, found.current, partial(self._again, watch, window, datum.kind))
         if watch.reference.context and isinstance(reference, Profile) and isinstance(found.current, Profile):
@@ -110,7 +114,7 @@ class ModelRound:
         if claim := self._incompatible(scope, datum, rows):
             return Compared(untested=[claim], note=datum.note)
         reference, current = self._sides(model, watch, window, rows, datum, now)
-        parts = drift.Parts(reference, current, watch.max_slices, window)
+        parts = drift.Parts(reference, current, watch.max_slices, window, watch.max_pairs)
         questions = Questions.of(watch)
         hypotheses = list(drift.hypotheses(reference, current, parts.tested, questions))
         hypotheses += self._repeats.hypotheses(scope, datum.scope, datum.rows, questions)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidegauge.detectors.spans import without
 from tidegauge.detectors.traffic import Category, Traffic, encoded, from_arrow, seconds_of, slices_of
-from tidegauge.model import Window
+from tidegauge.model import Window, sides
 from tidegauge.store import Store
 
 COLUMNS = {"version": "version", "role": "role", "service": "service"}
@@ -174,12 +174,13 @@ class Predictions:
         return (self._read(scope, dimensions, every, part) for part in range(every))
 
     def _read(self, scope: Scope, dimensions: Sequence[str], every: int, part: int) -> Traffic:
+        dimensions, pairs = _divided(dimensions)
         names, params = _dimension_columns(dimensions)
         sql = f"""SELECT mapKeys(features) AS nk, mapValues(features) AS nv, mapKeys(categories) AS ck,
             mapValues(categories) AS cv, value AS v, score AS s, {SECONDS} AS at, {names}
             FROM predictions WHERE {scope.where}{SAMPLED if every > 1 else ""}"""  # noqa: S608
         table = self._store.arrow(sql, scope.params | params | {"every": every, "part": part})
-        return _with_spans(from_arrow(table, dimensions, every), scope)
+        return _with_spans(from_arrow(table, dimensions, every).with_pairs(pairs), scope)
 
     def coverage(self, model: str, span: Window, bucket_s: int, now: datetime) -> dict[int, tuple[int, int]]:
         """Predictions, and those of them with a label at ``now``, by bucket of ``bucket_s`` seconds since 1970."""
@@ -198,6 +199,7 @@ class Predictions:
     def read_labels(self, scope: Scope, rows: int, dimensions: Sequence[str], now: datetime) -> Traffic:
         """Prediction and last label of the labelled rows of a scope, as categories ``prediction`` and ``label``."""
         every = ceil(rows / self._max_rows)
+        dimensions, pairs = _divided(dimensions)
         names, params = _dimension_columns(dimensions)
         inside = f"{scope.where}{SAMPLED if every > 1 else ''}"
         recent = scope.window is not None and now - scope.window.start < RECENT
@@ -209,7 +211,13 @@ class Predictions:
         table = self._store.arrow(sql, scope.params | params | _label_params(scope, now) | {"every": every, "part": 0})
         columns: dict[str, Category] = {"prediction": encoded(table["v"]), "label": encoded(table["l"])}
         traffic = Traffic(len(table), {}, columns, slices_of(table, dimensions), every, seconds_of(table))
-        return _with_spans(traffic, scope)
+        return _with_spans(traffic.with_pairs(pairs), scope)
+
+
+def _divided(dimensions: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Single dimensions, and pairs of them."""
+    known = [(each, sides(each)) for each in dimensions]
+    return [name for name, of in known if len(of) == 1], [(of[0], of[1]) for _, of in known if len(of) == 2]
 
 
 def _with_spans(traffic: Traffic, scope: Scope) -> Traffic:

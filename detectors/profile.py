@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from tidegauge.detectors.statistics import CategoryBins, NumericBins
+from tidegauge.detectors.questions import Questions
+from tidegauge.detectors.statistics import CategoryBins, NumericBins, Outcome, out_of_range
 from tidegauge.detectors.statistics.arrays import FloatArray, IntArray, finite
 from tidegauge.detectors.traffic import OUTPUTS, Index, Traffic
 from tidegauge.model import ALL, Slice
@@ -109,6 +110,18 @@ class Profile:
             counts = column.counts(self._index(part)) if column else {}
             self._categorical[key] = CategoryPart(self.traffic.size(part), counts)
         return self._categorical[key]
+
+    def cells(self, feature: str, part: Slice, frozen: Profile, within: Slice) -> IntArray:
+        """Rows of ``part`` in the few cells of the reference ``frozen``, the same in all parts."""
+        if frozen.is_numeric(feature):
+            return self.numeric(feature, part, frozen.bins(feature)).counts
+        return frozen.categorical(feature, ALL).bins.counts(self.categorical(feature, part).counts)
+
+    def ranged(self, feature: str, part: Slice, frozen: Profile, within: Slice, questions: Questions) -> Outcome:
+        """Rows of ``part`` out of the declared range, or of that of ``within`` in the reference ``frozen``."""
+        bins, (low, high) = frozen.bins(feature), questions.ends(feature)
+        sides = frozen.numeric(feature, within, bins).kept, self.numeric(feature, part, bins).kept
+        return out_of_range(*sides, low=low, high=high)
 
     def values(self, feature: str) -> FloatArray | None:
         """The feature as numbers; text that reads as one counts, so that a retyped feature is not lost."""

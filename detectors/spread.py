@@ -221,15 +221,17 @@ class Own(Protocol):
 class Floors:
     """Raises the floor of a result to what the reference's own windows ask for.
 
-    ``features`` and ``slices`` are the numbers of features in all traffic, and of features times slices, that are
-    tested together. A ``passing`` reference is compared with one window only, so its spread is computed where the own
-    floor was reached, and for nothing else; that of a lasting one is computed for all of the traffic.
+    ``features``, ``slices`` and ``pairs`` are the numbers of features in all traffic, and of features times slices and
+    times pairs of them, that are tested together; pairs take half of what slices have. A ``passing`` reference is
+    compared with one window only, so its spread is computed where the own floor was reached, and for nothing else; that
+    of a lasting one is computed for all of the traffic.
     """
 
-    def __init__(self, own: Own, rate: float, features: int, slices: int, *, passing: bool) -> None:
+    def __init__(self, own: Own, rate: float, features: int, slices: int, pairs: int = 0, *, passing: bool) -> None:
         self._own = own
         self._level = rate / max(1, features)
-        self._level_in_slices = rate / max(1, slices)
+        self._level_in_slices = rate / (2 if pairs else 1) / max(1, slices)
+        self._level_in_pairs = rate / 2 / max(1, pairs)
         self._passing = passing
 
     def __call__(self, feature: str, part: Slice, detector: str, result: Result) -> Result:
@@ -237,15 +239,23 @@ class Floors:
         if result.effect < result.floor and (self._passing or part != ALL):
             return result
         spread = self._own.spread(feature, part, detector)
-        known = spread if spread.known else self._own.spread(feature, ALL, detector)
+        level = self._level if part == ALL else self._level_in_pairs if part.is_pair else self._level_in_slices
+        known, where = (spread, "") if spread.known else self._wider(feature, part, detector, level)
         if not known.known:
             few = f"{len(spread.distances)} of the {LEAST_WINDOWS} reference windows needed"
             return _noted(result, f"the floor does not know the traffic's own spread: {few}")
-        floor = known.floor(self._level if part == ALL else self._level_in_slices)
-        where = "" if known is spread else " of all traffic"
+        floor = known.floor(level)
         raised = replace(result, floor=max(result.floor, floor))
         doubt = ", uncertain: they are too uneven to promise a rate" if known.uneven else ""
         return _noted(raised, f"floor from {len(known.distances)} reference windows{where}{doubt}")
+
+    def _wider(self, feature: str, part: Slice, detector: str, level: float) -> tuple[Spread, str]:
+        """The spread of all traffic; for a pair that of the slice of it which asks for more, if either is known."""
+        around = [(self._own.spread(feature, side, detector), f" of {side}") for side in part.sides if part.is_pair]
+        known = [each for each in around if each[0].known]
+        if known:
+            return max(known, key=lambda each: each[0].floor(level))
+        return self._own.spread(feature, ALL, detector), " of all traffic"
 
 
 class Sketched(Protocol):
@@ -278,8 +288,8 @@ class Spreads:
                 else reference.own_windows(window, questions)
             )
         asked = {(each.feature, each.part) for each in hypotheses}
-        everywhere = sum(1 for _, part in asked if part == ALL)
-        counts = everywhere, len(asked) - everywhere
+        everywhere, pairs = (sum(1 for _, part in asked if len(part.sides) == sides) for sides in (0, 2))
+        counts = everywhere, len(asked) - everywhere - pairs, pairs
         return Floors(cuts[key], watch.false_discovery_rate, *counts, passing=kind in PASSING)
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tidegauge.detectors.statistics.arrays import FloatArray
-from tidegauge.model import ALL, Slice, Window
+from tidegauge.model import ALL, Slice, Window, both
 
 Codes: TypeAlias = NDArray[np.int32]
 Index: TypeAlias = NDArray[np.int64]
@@ -100,6 +100,11 @@ class Traffic:
         found = self.index(part)
         return self.rows if found is None else len(found)
 
+    def with_pairs(self, pairs: Sequence[tuple[str, str]]) -> Traffic:
+        """The same rows with dimensions that are pairs of those that they have."""
+        made = {both(*names): paired(*(self.dimensions[each] for each in names)) for names in pairs}
+        return replace(self, dimensions={**self.dimensions, **made}) if made else self
+
     def with_columns(self, numeric: Mapping[str, FloatArray], categorical: Mapping[str, Category]) -> Traffic:
         """The same rows with other columns."""
         return replace(self, numeric=numeric, categorical=categorical)
@@ -127,6 +132,22 @@ def from_arrow(table: pa.Table, dimensions: Sequence[str], every: int) -> Traffi
 def slices_of(table: pa.Table, dimensions: Sequence[str]) -> dict[str, Category]:
     """The columns d0, d1 ... as dimensions."""
     return {name: encoded(table[f"d{at}"]) for at, name in enumerate(dimensions)}
+
+
+def paired(one: Category, other: Category) -> Category:
+    """Both values of a row as one; a row that lacks either lacks both.
+
+    >>> two = Category(np.array([0, 1, -1], dtype=np.int32), ("a", "b"))
+    >>> paired(two, Category(np.array([0, 0, 0], dtype=np.int32), ("x",))).counts()
+    {'a & x': 1, 'b & x': 1}
+    """
+    width = len(other.names)
+    known = (one.codes >= 0) & (other.codes >= 0)
+    codes = np.where(known, one.codes.astype(np.int64) * width + other.codes, -1)
+    used, inverse = np.unique(codes, return_inverse=True)
+    first = int(np.count_nonzero(used == -1))
+    names = (both(one.names[at // width], other.names[at % width]) for at in used[first:].tolist())
+    return Category((inverse.reshape(-1) - first).astype(np.int32), tuple(names))
 
 
 def seconds_of(table: pa.Table) -> Index:

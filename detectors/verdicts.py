@@ -7,7 +7,7 @@ p-value; the followers give other units of the same thing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -19,6 +19,10 @@ from tidegauge.model import ALL, Slice
 
 Floors: TypeAlias = Callable[[str, Slice, str, Result], Result]
 """Feature, part of the traffic, detector and result to the result with the floor that it has to pass."""
+Key: TypeAlias = tuple[str, str, Slice]
+"""Feature, detector and part of the traffic."""
+Alone: TypeAlias = Callable[["Hypothesis"], float]
+"""A hypothesis about a pair to the p-value that the pair changed as the rest of one of its slices did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +40,38 @@ class Hypothesis:
     evidence: Callable[[], str] | None = None
 
 
-def judge(hypotheses: Sequence[Hypothesis], rate: float, floors: Floors | None = None) -> list[Claim]:
+def judge(
+    hypotheses: Sequence[Hypothesis], rate: float, floors: Floors | None = None, alone: Alone | None = None
+) -> list[Claim]:
     """All claims of one evaluation: drift where the adjusted p-value is at most ``rate`` and the effect at its floor.
 
-    ``rate`` is the expected share of false findings among those of drift (Benjamini and Hochberg). ``floors`` may raise
-    the floor of a result; of a slice it is asked only about what would be drift otherwise.
+    ``rate`` is the expected share of false findings among those of drift (Benjamini and Hochberg). Where pairs are
+    tested, half of it is theirs, so that what all other questions lose does not depend on how many pairs there are.
+    ``floors`` may raise the floor of a result; of a slice it is asked only about what would be drift otherwise.
+    ``alone`` is asked only about pairs that could be drift.
     """
     tested = [each for each in hypotheses if _p(each.outcome) is not None]
-    p_values = np.array([_p(each.outcome) for each in tested], dtype=np.float64)
-    adjusted = dict(zip(map(id, tested), benjamini_hochberg(p_values, rate)[1].tolist(), strict=True)) if tested else {}
+    pairs = [each for each in tested if each.part.is_pair]
+    others = [each for each in tested if not each.part.is_pair]
+    adjusted = _adjusted(others, rate, None, 2 if pairs else 1) | _adjusted(pairs, rate, alone, 2)
     answered = {(each.feature, each.part) for each in tested}
     claims = [claim for each in hypotheses for claim in _claims(each, adjusted.get(id(each)), rate, floors)]
-    drifting = [claim for claim in claims if claim.verdict is Verdict.DRIFT]
-    everywhere = {(claim.feature, claim.detector) for claim in drifting if claim.part == ALL}
-    told = [_placed(claim, everywhere) for claim in claims]
+    drifting = {(each.feature, each.detector, each.part) for each in claims if each.verdict is Verdict.DRIFT}
+    inside = _by_side(drifting)
+    told = [_placed(claim, drifting, inside) for claim in claims]
     return [_quiet(claim) if (claim.feature, claim.part) in answered else claim for claim in told]
+
+
+def _adjusted(family: Sequence[Hypothesis], rate: float, alone: Alone | None, families: int) -> dict[int, float]:
+    """Adjusted p-values by hypothesis, of one family out of ``families`` that share the rate."""
+    if not family:
+        return {}
+    p_values = np.array([_p(each.outcome) for each in family], dtype=np.float64)
+    if alone:
+        for at in np.flatnonzero(p_values <= rate / families).tolist():
+            p_values[at] = max(p_values[at], alone(family[at]))
+    found = np.minimum(1.0, families * benjamini_hochberg(p_values, rate)[1])
+    return dict(zip(map(id, family), found.tolist(), strict=True))
 
 
 def worth_a_row(claim: Claim) -> bool:
@@ -62,12 +83,31 @@ def worth_a_row(claim: Claim) -> bool:
     )
 
 
-def _placed(claim: Claim, everywhere: Collection[tuple[str, str]]) -> Claim:
-    """Of drift in a slice, whether all of the traffic drifts too, or the slice is the story."""
+def _by_side(drifting: Collection[Key]) -> dict[tuple[str, Slice], list[str]]:
+    """The pairs in which a feature drifts, by each of their slices."""
+    found: dict[tuple[str, Slice], list[str]] = {}
+    for feature, part in sorted({(feature, part) for feature, _, part in drifting if part.is_pair}):
+        for side in part.sides:
+            found.setdefault((feature, side), []).append(str(part))
+    return found
+
+
+def _placed(claim: Claim, drifting: Collection[Key], inside: Mapping[tuple[str, Slice], Sequence[str]]) -> Claim:
+    """Of drift in a slice, whether all of the traffic drifts too, or the slice is the story; or a pair in it is."""
     if claim.part == ALL or claim.verdict is not Verdict.DRIFT:
         return claim
-    where = "also" if (claim.feature, claim.detector) in everywhere else "not"
-    return replace(claim, reason="; ".join(part for part in (f"{where} in all traffic", claim.reason) if part))
+    if claim.part.is_pair:
+        also = [str(side) for side in claim.part.sides if (claim.feature, claim.detector, side) in drifting]
+        where = f"far more than the rest of {' and '.join(also)}" if also else f"not in {_neither(claim.part)} at large"
+    else:
+        where = f"{'also' if (claim.feature, claim.detector, ALL) in drifting else 'not'} in all traffic"
+        pairs = inside.get((claim.feature, claim.part), ())
+        where += f", far more in {' and in '.join(pairs)} than in the rest" if pairs else ""
+    return replace(claim, reason="; ".join(part for part in (where, claim.reason) if part))
+
+
+def _neither(pair: Slice) -> str:
+    return " or ".join(map(str, pair.sides))
 
 
 def _quiet(claim: Claim) -> Claim:

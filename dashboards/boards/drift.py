@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidegauge.dashboards.panels import Board, Kind, Panel, Unit, Variable, bucket, matching, options, within
+from tidegauge.metrics.sources import PART
 
 FOUND = f"FROM findings WHERE {within('window_end')} AND {matching('subject', 'feature', 'detector')}"
 ALL_TRAFFIC = f"{FOUND} AND dimension = ''"
@@ -70,8 +71,8 @@ DRIFT = Board(
         ),
         Panel(
             "Findings",
-            f"""SELECT finding_id, window_end, subject, feature, if(dimension = '', 'all', concat(dimension, '=',
-  slice)) AS part, detector,
+            f"""SELECT finding_id, window_end, subject, feature, {PART} AS part,
+  detector,
   effect, effect_floor, p_adjusted, n_reference, n_current, since, reason
 {FOUND} AND verdict = 'drift' ORDER BY window_end DESC, effect / nullIf(effect_floor, 0) DESC NULLS LAST LIMIT 200""",
             Unit.NONE,

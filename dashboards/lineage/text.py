@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidegauge.dashboards.lineage.affected import Affected
+from tidegauge.model import Slice
 
 SHORT = 100
 
@@ -96,7 +97,7 @@ def _labels(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _finding(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    slice_ = f"{row['dimension']}={row['slice']}" if row["dimension"] else "all"
+    slice_ = str(Slice(row["dimension"], row["slice"]))
     since = f"since {_when(row['since'])}" if row["since"] else ""
     effect = "" if row["effect"] is None else f"effect {row['effect']:.3g}"
     return (row["subject"], row["feature"], row["detector"], slice_, effect, since, row["finding_id"])

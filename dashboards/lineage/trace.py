@@ -10,6 +10,7 @@ from typing import Any
 
 from tidegauge.dashboards import traces
 from tidegauge.dashboards.lineage import versions
+from tidegauge.model import Slice
 from tidegauge.store import Rows, Store
 
 LIMIT = 200
@@ -96,7 +97,8 @@ def _findings(store: Store, predictions: Rows, spans: Rows) -> Rows:
     found: dict[str, dict[str, Any]] = {}
     for subjects, at, dimensions in _memberships(predictions, spans):
         for row in store.rows(FINDINGS, {"subjects": subjects, "at": at}):
-            if not row["dimension"] or dimensions.get(row["dimension"]) == row["slice"]:
+            sides = Slice(row["dimension"], row["slice"]).sides
+            if all(dimensions.get(each.dimension) == each.value for each in sides):
                 found[row["finding_id"]] = row
     return list(found.values())
 

@@ -9,6 +9,8 @@ from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from tidegauge.model import Slice
+
 MANY, TINY = 1e15, 1e-4
 
 
@@ -32,9 +34,19 @@ def environment() -> Environment:
         "segment": segment,
         "runbook": runbook,
         "shorten": shorten,
+        "sides": sides,
         "p_value": p_value,
     }
     return env
+
+
+def sides(dimension: str, value: str) -> tuple[Slice, ...]:
+    """The slice, or both slices of a pair.
+
+    >>> [str(each) for each in sides("country & device", "de & ios")]
+    ['country=de', 'device=ios']
+    """
+    return Slice(dimension, value).sides
 
 
 def number(value: float | int | None, digits: int = 3) -> str:

@@ -12,11 +12,12 @@ from tidegauge.detectors import drift
 from tidegauge.detectors.calibrate.shifts import Rng, Shift, moved_by, shifts
 from tidegauge.detectors.calibrate.windows import Cut, rows_at
 from tidegauge.detectors.finding import Claim, Verdict
+from tidegauge.detectors.pairs import Beside
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.questions import Questions
 from tidegauge.detectors.spread import Spreads
 from tidegauge.detectors.traffic import Traffic
-from tidegauge.detectors.verdicts import Hypothesis, judge
+from tidegauge.detectors.verdicts import Alone, Hypothesis, judge
 from tidegauge.model import ALL, Window
 
 FEATURES_A_WINDOW = 4
@@ -85,20 +86,21 @@ class Judge:
         self._kind = kind
         self._spreads = Spreads()
 
-    def hypotheses(self, current: Traffic) -> list[Hypothesis]:
-        """All that is asked about a window; of volume nothing."""
+    def judged(self, current: Traffic, window: Window) -> tuple[list[Hypothesis], list[Claim]]:
+        """All that is asked about a window, of volume nothing, and the verdicts."""
         profile = Profile(current)
-        parts = drift.Parts(self._reference, profile, self._watch.max_slices)
-        return list(drift.hypotheses(self._reference, profile, parts.tested, self._questions))
+        parts = drift.Parts(self._reference, profile, self._watch.max_slices, None, self._watch.max_pairs)
+        asked = list(drift.hypotheses(self._reference, profile, parts.tested, self._questions))
+        return asked, self.claims(asked, window, Beside(self._reference, profile, asked, self._questions))
 
     def about(self, feature: str, current: Traffic) -> list[Hypothesis]:
         """What is asked about one feature of all traffic."""
         return list(drift.about_feature(feature, self._reference, Profile(current), [ALL], self._questions))
 
-    def claims(self, hypotheses: Sequence[Hypothesis], window: Window) -> list[Claim]:
+    def claims(self, hypotheses: Sequence[Hypothesis], window: Window, alone: Alone | None = None) -> list[Claim]:
         """The verdicts."""
         floors = self._spreads.floors(self._reference, window, hypotheses, self._watch, self._kind)
-        return judge(hypotheses, self._watch.false_discovery_rate, floors)
+        return judge(hypotheses, self._watch.false_discovery_rate, floors, alone)
 
     def deviation(self, feature: str) -> float:
         """Of a numeric feature in the reference."""
@@ -133,13 +135,13 @@ def _left_out(
     everywhere: list[Hypothesis] = []
     for number in group:
         current, window = rows_at(traffic, cut.rows_of(number)), cut.at(number)
-        hypotheses = judging.hypotheses(current)
-        found.whole.add(judging.claims(hypotheses, window))
+        hypotheses, claims = judging.judged(current, window)
+        found.whole.add(claims)
         everywhere = [each for each in hypotheses if each.part == ALL]
         _shifted(judging, current, window, everywhere, rng, found.power)
     for _ in range(draws if cut.days > 1 else 0):
         current = rows_at(traffic, cut.drawn(group, rng))
-        found.drawn.add(judging.claims(judging.hypotheses(current), cut.at(group[0])))
+        found.drawn.add(judging.judged(current, cut.at(group[0]))[1])
     for feature in _some(traffic.numeric, rng):
         windows = [rows_at(traffic, cut.rows_of(number)) for number in rng.choice(np.array(group), size=len(TREND))]
         found.trends.append(_found_at(judging, windows, cut.at(group[0]), everywhere, feature, rng))

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from tidegauge.detectors.pairs import apart, candidates, pairs_in
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.statistics import NumericBins
 from tidegauge.detectors.statistics.arrays import FloatArray, finite
+from tidegauge.detectors.traffic import Traffic
 from tidegauge.model import ALL, Slice
 
 CELLS = 256
@@ -38,19 +40,19 @@ class Binning:
     slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, reference: Profile, bucket_s: int, most: int) -> Binning:
-        """256 cells of about equal mass for each numeric feature; the ``most`` most frequent values of a dimension."""
+    def fit(cls, reference: Profile, bucket_s: int, most: int, most_pairs: int = 0) -> Binning:
+        """256 cells of about equal mass for each numeric feature; the ``most`` most frequent values of a dimension.
+
+        Of pairs of dimensions ``most_pairs`` together: those with the most rows of what can be tested.
+        """
         names = dict.fromkeys([*reference.traffic.numeric, *reference.traffic.categorical])
         values = {name: reference.values(name) for name in names if reference.is_numeric(name)}
         known = {name: finite(found)[0] for name, found in values.items() if found is not None}
-        slices = {
-            name: tuple(islice(column.rows_by_name, most)) for name, column in reference.traffic.dimensions.items()
-        }
         return cls(
             bucket_s,
             {name: NumericBins.fit(found, CELLS).edges for name, found in known.items()},
             {name: float(np.median(found)) if len(found) else 0.0 for name, found in known.items()},
-            slices,
+            _slices(reference.traffic, most, most_pairs),
         )
 
     @classmethod
@@ -84,3 +86,15 @@ class Binning:
     def parts(self) -> list[Slice]:
         """All traffic, and every slice that is counted apart."""
         return [ALL, *(Slice(name, value) for name, values in self.slices.items() for value in values)]
+
+
+def _slices(traffic: Traffic, most: int, most_pairs: int) -> dict[str, tuple[str, ...]]:
+    pairs = pairs_in(traffic)
+    found = {
+        name: tuple(islice(column.rows_by_name, most))
+        for name, column in traffic.dimensions.items()
+        if name not in pairs
+    }
+    known = {Slice(name, value) for name, values in found.items() for value in values}
+    fit = [part for part in candidates(traffic, known) if apart(part, traffic)][:most_pairs]
+    return found | {name: tuple(part.value for part in fit if part.dimension == name) for name in pairs}

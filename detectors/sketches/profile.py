@@ -21,10 +21,10 @@ from tidegauge.detectors.profile import CategoryPart, Profile
 from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.sketches.counts import OTHER, Counts, Kinds
 from tidegauge.detectors.sketches.integrity import about_cells
-from tidegauge.detectors.sketches.numeric import NumericSketch, ks, wasserstein
+from tidegauge.detectors.sketches.numeric import NumericSketch, ks, out_of_range, wasserstein
 from tidegauge.detectors.spans import own_windows
 from tidegauge.detectors.spread import MOST_WINDOWS, Own, OwnWindows, Spread, ends_of, gathered
-from tidegauge.detectors.statistics import NumericBins, Undetermined, psi
+from tidegauge.detectors.statistics import NumericBins, Outcome, Undetermined, psi
 from tidegauge.detectors.statistics.arrays import IntArray
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice, Window
@@ -105,6 +105,18 @@ class SketchProfile:
         """Rows whose value is not of ``kind``: a text that reads as no number, or a number where text is due."""
         kinds = self.counts.kinds.get(feature, Kinds())
         return kinds.numbers if kind == "text" else kinds.texts - kinds.readable
+
+    def cells(self, feature: str, part: Slice, frozen: SketchProfile, within: Slice) -> IntArray:
+        """Rows of ``part`` in a few unions of cells, those of ``within`` in the reference ``frozen``."""
+        if frozen.is_numeric(feature):
+            return self.counts.number(part, feature).coarse(frozen.counts.number(within, feature).unions())
+        names = self.counts.category(part, feature).counts
+        return frozen.counts.category(ALL, feature).bins.counts(names)
+
+    def ranged(self, feature: str, part: Slice, frozen: SketchProfile, within: Slice, questions: Questions) -> Outcome:
+        """Rows of ``part`` out of the declared range, or of that of ``within`` in the reference ``frozen``."""
+        sides = frozen.counts.number(within, feature), self.counts.number(part, feature)
+        return out_of_range(*sides, *questions.ends(feature))
 
     def about(
         self, feature: str, part: Slice, current: SketchProfile, questions: Questions = STANDARD

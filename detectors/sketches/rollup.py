@@ -135,7 +135,7 @@ class Rollup:
         """New cells, from a sample of the reference; what was counted in others is counted anew when asked for."""
         assert datum.scope
         sample = Profile(self._predictions.read(datum.scope, datum.rows, dimensions))
-        found = Binning.fit(sample, bucket_of(watch), watch.max_slices)
+        found = Binning.fit(sample, bucket_of(watch), watch.max_slices, watch.max_pairs)
         self._tables.keep(model, _named(watch, datum, dimensions), found, now)
         self._binnings[model, _named(watch, datum, dimensions)] = found
         return found
@@ -206,6 +206,7 @@ class Rollup:
 def _named(watch: Watch, datum: Datum, dimensions: tuple[str, ...]) -> str:
     """What the cells are frozen on: of a moving reference only how it moves."""
     found = f"{datum.kind} {bucket_of(watch)} s by {', '.join(dimensions)}, {watch.max_slices} values"
+    found += f", {watch.max_pairs} pairs" if watch.paired else ""
     if datum.scope and datum.kind in ("training", "fixed"):
         found += f": {datum.scope.name} {datum.rows} rows {datum.start} to {datum.end}"
     return found

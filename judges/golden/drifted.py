@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations, starmap
 from typing import Any, TypeAlias
 
 from tidegauge.judges.golden.failure import Case, Sign
 from tidegauge.judges.golden.signs import TAKEN
-from tidegauge.model import Window
+from tidegauge.model import Slice, Window
 from tidegauge.store import Store
 
 Drifts: TypeAlias = Mapping[tuple[str, str, str], str]
@@ -81,9 +82,11 @@ def _under_examples(found: Any) -> Iterator[str]:
 def _also(case: Case, known: Drifts) -> Case:
     if "drifted" in case.reasons:
         return case
-    inside = ((name, value) for name, value in case.slices.items() if (case.subject, name, value) in known)
-    first = next(inside, None)
-    return case.also("drifted", f"{first[0]}={first[1]} drifted in {known[case.subject, *first]}") if first else case
+    slices = [Slice(name, value) for name, value in case.slices.items()]
+    for part in (*starmap(Slice.pair, permutations(slices, 2)), *slices):
+        if told := known.get((case.subject, part.dimension, part.value)):
+            return case.also("drifted", f"{part} drifted in {told}")
+    return case
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -26,6 +27,7 @@ from pydantic import (
 )
 
 from tidegauge.errors import ConfigError
+from tidegauge.model import BETWEEN
 
 PREFIX = "TIDEGAUGE_"
 QUOTED = re.compile(r"'.*'|\".*\"")
@@ -55,6 +57,12 @@ def _read_secret(path: Any) -> str | _Unusable:
         return _Unusable("must name a file of text")
 
 
+def _words(annotation: Any) -> tuple[Any, ...]:
+    """What a setting may be, where that is one of some words."""
+    inner = get_args(annotation)
+    return inner if get_origin(annotation) is Literal else tuple(word for each in inner for word in _words(each))
+
+
 class Section(BaseModel):
     """Base of every part of the configuration: frozen, unknown keys refused."""
 
@@ -73,6 +81,15 @@ class Section(BaseModel):
             else value
             for key, value in data.items()
         }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_a_word(cls, data: Any) -> Any:
+        """YAML reads a bare ``off`` as false."""
+        if not isinstance(data, dict):
+            return data
+        words = {name for name, field in cls.model_fields.items() if "off" in _words(field.annotation)}
+        return {key: "off" if key in words and value is False else value for key, value in data.items()}
 
     @model_validator(mode="before")
     @classmethod
@@ -449,6 +466,12 @@ class Watch(Section):
         (), description="dimensions to test apart, such as carrier; version is always there"
     )
     max_slices: int = Field(50, gt=0, description="values tested per dimension, the most frequent first")
+    pairs: Literal["off", "all"] | tuple[tuple[str, str], ...] = Field(
+        "all",
+        description="of models: pairs of slice dimensions whose values are tested together, such as "
+        "[[carrier, origin], [version, carrier]]; all: every two of slices and version",
+    )
+    max_pairs: int = Field(100, gt=0, description="pairs of values tested in all, those with the most rows first")
     rollups: Literal["auto", "always", "off"] = Field(
         "auto",
         description="compare counts in 256 cells a feature: auto, where there are more rows than detectors.max_rows; "
@@ -464,6 +487,30 @@ class Watch(Section):
     performance: Performance = Performance()
 
     @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What drift is tested apart in: the slices, and the version, unless it is what is compared.
+
+        >>> Watch(slices=("carrier",)).dimensions
+        ('version', 'carrier')
+        """
+        version = () if self.reference.kind == "previous_version" else ("version",)
+        return tuple(dict.fromkeys((*version, *self.slices)))
+
+    @property
+    def paired(self) -> tuple[tuple[str, str], ...]:
+        """Which two dimensions are tested together.
+
+        >>> Watch(slices=("carrier", "origin")).paired
+        (('version', 'carrier'), ('version', 'origin'), ('carrier', 'origin'))
+        """
+        return tuple(combinations(self.dimensions, 2)) if self.pairs == "all" else self.listed_pairs
+
+    @property
+    def listed_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs that are named one by one."""
+        return () if isinstance(self.pairs, str) else self.pairs
+
+    @property
     def on_whole_minutes(self) -> bool:
         """Whether all windows begin and end on one."""
         return not any(timedelta(hours=each) % timedelta(minutes=1) for each in (self.window_hours, self.step_hours))
@@ -473,6 +520,34 @@ class Watch(Section):
         names = [each.name for each in self.features]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"features: {', '.join(twice)} stands there more than once")
+        return self
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _pairs_are_lists_of_two(cls, pairs: Any) -> Any:
+        if pairs in ("off", "all"):
+            return pairs
+        lists = isinstance(pairs, list | tuple) and all(
+            isinstance(each, list | tuple) and len(each) == 2 and all(isinstance(name, str) for name in each)
+            for each in pairs
+        )
+        if not lists:
+            raise ValueError("must be off, all, or a list of pairs such as [[carrier, origin]]")
+        return pairs
+
+    @model_validator(mode="after")
+    def _pairs_are_of_slices(self) -> Self:
+        if joined := [each for each in self.slices if BETWEEN in each]:
+            raise ValueError(f"slices: {', '.join(joined)}: a name may not hold {BETWEEN!r}, which stands within pairs")
+        asked = self.listed_pairs
+        for at, (one, other) in enumerate(asked):
+            if unknown := [each for each in (one, other) if each not in self.dimensions]:
+                why = "is what is compared" if unknown[0] == "version" else "slices does not list"
+                raise ValueError(f"pairs: [{one}, {other}] names {unknown[0]}, which {why}")
+            if one == other:
+                raise ValueError(f"pairs: [{one}, {other}] is one dimension, not two")
+            if {one, other} in [set(each) for each in asked[:at]]:
+                raise ValueError(f"pairs: [{one}, {other}] stands there more than once")
         return self
 
     @model_validator(mode="after")
@@ -525,6 +600,8 @@ class Detectors(Section):
         for each in self.services:
             if each.reference.kind == "previous_version":
                 raise ValueError(f"services: the texts of {each.name} need another reference than previous_version")
+            if "pairs" in each.model_fields_set or "max_pairs" in each.model_fields_set:
+                raise ValueError(f"services: {each.name}: pairs are tested of models, not of a service's texts")
             if each.rollups == "always" and each.reference.kind == "training":
                 raise ValueError(f"services: {each.name}: training rows are not summed, so rollups cannot be 'always'")
             if each.rollups == "always" and not each.on_whole_minutes:

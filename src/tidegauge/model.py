@@ -67,15 +67,56 @@ class Window:
         return self.end - self.start
 
 
+BETWEEN = " & "
+"""Stands between the two dimensions of a pair, and between its two values; an & within one is doubled."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Slice:
-    """One part of the traffic: a dimension and its value. ``ALL`` is the whole of it."""
+    """One part of the traffic: a dimension and its value, or two of both. ``ALL`` is the whole of it.
+
+    >>> pair = Slice.pair(Slice("country", "de"), Slice("shop", "R & D"))
+    >>> pair.dimension, pair.value, str(pair)
+    ('country & shop', 'de & R && D', 'country=de & shop=R & D')
+    >>> pair.sides[1]
+    Slice(dimension='shop', value='R & D')
+    """
 
     dimension: str = ""
     value: str = ""
 
+    @classmethod
+    def pair(cls, one: Slice, other: Slice) -> Slice:
+        """The rows that are in both."""
+        return cls(both(one.dimension, other.dimension), both(one.value, other.value))
+
+    @property
+    def sides(self) -> tuple[Slice, ...]:
+        """Both slices of a pair; else the slice itself, or nothing for all traffic."""
+        names, values = sides(self.dimension), sides(self.value)
+        if len(names) == len(values) == 2:
+            return tuple(map(Slice, names, values))
+        return (self,) if self.dimension else ()
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether it has two dimensions."""
+        return len(self.sides) == 2
+
     def __str__(self) -> str:
-        return f"{self.dimension}={self.value}" if self.dimension else "all"
+        parts = [(each.dimension, each.value) for each in self.sides]
+        return BETWEEN.join(f"{name}={value}" for name, value in parts) or "all"
 
 
 ALL = Slice()
+
+
+def both(one: str, other: str) -> str:
+    """Two dimensions, or two values, as one text."""
+    return BETWEEN.join(each.replace("&", "&&") for each in (one, other))
+
+
+def sides(text: str) -> tuple[str, ...]:
+    """The inverse of ``both``; of any other text the text itself."""
+    found = text.split(BETWEEN)
+    return tuple(each.replace("&&", "&") for each in found) if len(found) == 2 else (text,)

@@ -237,6 +237,9 @@ def test_a_cause_in_another_part_of_the_traffic_is_not_that_of_the_alert(make_al
     found = {version: judged(made, About("shop", {"prompt_version": version})).state for version in ("v1", "v2")}
 
     assert found == {"v1": State.UNSURE, "v2": State.LIKELY}
+    for version, state in found.items():
+        pair = {"dimension": "tenant & prompt_version", "slice": f"acme & {version}"}
+        assert judged(made, About("shop", pair)).state == state
     assert judged(both, About("shop", {}, frozenset({"llm.refused"}))).cause == "new prompt: v2"
 
 

@@ -121,6 +121,8 @@ def told(store: Store) -> Iterator[Store]:
             finding("all", "drift"),
             finding("its-slice", "drift", "tenant", "acme"),
             finding("other-slice", "drift", "tenant", "globex"),
+            finding("its-pair", "drift", "tenant & version", "acme & 7"),
+            finding("other-pair", "drift", "tenant & version", "acme & 8"),
             finding("calm", "stable"),
             finding("next-day", "drift", days=1),
         ],
@@ -144,7 +146,8 @@ def test_a_prediction_leads_to_its_version_tuple_its_trace_its_labels_and_the_dr
     assert of_call == {"retrieval_index": "idx-5", "model": "gpt-4.1", "prompt": "v2"}
     assert [(each["name"], each["depth"]) for each in found["spans"]] == [("POST /score", 0), ("chat \x1b[31mred", 1)]
     assert [row["value"] for row in found["labels"]] == ["honest", "fraud"]
-    assert {row["finding_id"] for row in found["findings"]} == {"all", "its-slice"}
+    assert {row["finding_id"] for row in found["findings"]} == {"all", "its-slice", "its-pair"}
+    assert "tenant=acme & version=7" in lineage_text(found)
 
 
 def test_a_trace_leads_to_the_same(told: Store) -> None:

@@ -6,7 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
+from starlette.testclient import TestClient
+
+from tidegauge.clock import ReplayClock
+from tidegauge.config import Settings
+from tidegauge.dashboards.page import create_app
 from tidegauge.dashboards.page.overview import latest_findings, open_drifts
+from tidegauge.metrics.sources import PART
+from tidegauge.model import ALL, Slice
 from tidegauge.store import Store
 
 WINDOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -58,10 +66,16 @@ def test_several_detectors_of_one_feature_are_one_line_that_began_with_the_first
 
 
 def stored(
-    store: Store, weeks_ago: int, verdict: str, part: str = "", feature: str = "income", reason: str = ""
+    store: Store,
+    weeks_ago: int,
+    verdict: str,
+    part: str = "",
+    feature: str = "income",
+    reason: str = "",
+    dimension: str = "country",
 ) -> None:
     end = WINDOW - timedelta(weeks=weeks_ago)
-    slices = {"dimension": "country" if part else "", "slice": part}
+    slices = {"dimension": dimension if part else "", "slice": part}
     row = (
         finding(feature, "psi", 2) | slices | {"verdict": verdict, "reason": reason, "since": end - timedelta(weeks=1)}
     )
@@ -95,3 +109,25 @@ def test_labels_that_are_still_to_come_do_not_hide_the_last_window_that_had_them
     stored(store, 0, "stable")
 
     assert open_now(store) == [("label", ""), ("label", "fr")]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        ALL,
+        Slice("country", "R & D"),
+        Slice.pair(Slice("country", "de"), Slice("shop", "R & D")),
+        Slice.pair(Slice("a&b", "x"), Slice("c", "&&")),
+        Slice("country & device", "other"),
+    ],
+)
+def test_sql_writes_a_part_of_the_traffic_as_python_does(store: Store, part: Slice) -> None:
+    sql = f"SELECT {PART} FROM (SELECT {{d:String}} AS dimension, {{s:String}} AS slice)"
+    assert store.value(sql, {"d": part.dimension, "s": part.value}) == str(part)
+
+
+def test_a_pair_stands_on_the_page_as_two_slices(store: Store) -> None:
+    stored(store, 0, "drift", part="de & ios", dimension="country & device")
+    with TestClient(create_app(store, Settings(), ReplayClock(WINDOW + timedelta(hours=1), frozen=True))) as page:
+        shown = page.get("/").text
+    assert '<span class="tag">country = de</span> and <span class="tag">device = ios</span>' in shown

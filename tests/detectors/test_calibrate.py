@@ -49,7 +49,7 @@ def test_its_rate_of_false_alarms_is_that_of_new_days(rng: Rng) -> None:
     judging, cut = Judge(rows_at(reference, np.arange(38 * 200)), WATCH, "training"), Cut.of(_seconds(new), 86_400)
     true = 0
     for number in cut.windows:
-        claims = judging.claims(judging.hypotheses(rows_at(new, cut.rows_of(number))), cut.at(number))
+        claims = judging.judged(rows_at(new, cut.rows_of(number)), cut.at(number))[1]
         true += any(claim.verdict is Verdict.DRIFT for claim in claims)
     hits = stated.alarmed.get("anywhere", 0)
     table = [[hits, stated.windows - hits], [true, len(cut.windows) - true]]
@@ -65,7 +65,7 @@ def test_its_power_is_that_of_a_shift_in_new_days(rng: Rng) -> None:
     true = 0
     for number in cut.windows:
         moved = moved_by(0.25).into(rows_at(new, cut.rows_of(number)), "x0", 1.0, rng)
-        claims = judging.claims(judging.hypotheses(moved), cut.at(number))
+        claims = judging.judged(moved, cut.at(number))[1]
         true += any(each.feature == "x0" and each.verdict is Verdict.DRIFT for each in claims)
     assert 0.1 < stated.found / stated.tried < 0.98
     table = [[stated.found, stated.tried - stated.found], [true, len(cut.windows) - true]]

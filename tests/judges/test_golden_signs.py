@@ -177,6 +177,16 @@ def test_a_failure_in_a_slice_that_drifted_says_so_and_texts_shown_as_new_are_ca
     assert touched[0].strength > case.strength
 
 
+def test_a_failure_in_a_pair_that_drifted_names_the_pair() -> None:
+    known = {("shop", "plan & tenant", "free & acme"): "income (psi), window to 2026-05-04"}
+    slices = [{"tenant": "acme", "plan": "free"}, {"tenant": "acme", "plan": "pro"}]
+    inside, outside = with_drift(
+        [Case("trace", "x", "shop", AT, {"error": "e"}, 0.7, slices=each) for each in slices], known
+    )
+    assert inside.reasons["drifted"] == "plan=free & tenant=acme drifted in income (psi), window to 2026-05-04"
+    assert "drifted" not in outside.reasons
+
+
 def test_several_signs_of_one_record_are_one_case_of_which_each_reason_is_told_once() -> None:
     both = [
         Sign("trace", "a", "error", "first", AT),

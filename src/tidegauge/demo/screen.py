@@ -22,6 +22,7 @@ from tidegauge.demo.flights.faults import Fault
 from tidegauge.demo.flights.model import Fitted
 from tidegauge.demo.inbox import Message
 from tidegauge.detectors.finding import Finding, Verdict
+from tidegauge.metrics.sources import PART
 from tidegauge.model import Signal, Slice
 
 COUNTS = {
@@ -34,13 +35,13 @@ COUNTS = {
     "drift findings": "SELECT count() FROM findings WHERE verdict = 'drift'",
     "undetermined findings": "SELECT count() FROM findings WHERE verdict = 'undetermined'",
 }
-STRONGEST = """SELECT * FROM (
-  SELECT subject, feature, if(dimension = '', 'all', concat(dimension, '=', slice)) AS part, detector,
+STRONGEST = f"""SELECT * FROM (
+  SELECT subject, feature, {PART} AS part, detector,
     min(since) AS first, uniqExact(window_end) AS windows, max(effect) AS size, argMax(p_adjusted, effect) AS p,
     argMax(n_current, effect) AS n, max(effect / effect_floor) AS times_floor
   FROM findings WHERE verdict = 'drift' AND effect_floor > 0 GROUP BY subject, feature, part, detector
   ORDER BY part = 'all' DESC, times_floor DESC LIMIT 1 BY subject, feature)
-ORDER BY times_floor DESC LIMIT 15"""
+ORDER BY times_floor DESC LIMIT 15"""  # noqa: S608 - a constant
 ALERTS = """SELECT rule, countIf(state = 'firing' AND previous != 'firing') AS fired,
   countIf(state = 'resolved') AS resolved, any(severity) AS severity, any(owner) AS owner
 FROM alert_events GROUP BY rule HAVING fired > 0 ORDER BY severity, rule"""

@@ -22,6 +22,7 @@ from tidegauge.metrics.sources import (
     MARKS,
     MASKED,
     OUTCOMES,
+    PART,
     PERFORMANCE,
     PREDICTIONS,
     RECONCILIATION,
@@ -37,9 +38,9 @@ _STREAMED = f"{_LLM} AND output_tokens > 1 AND duration_s >= time_to_first_token
 _PACE = "(duration_s - assumeNotNull(time_to_first_token_s)) / (output_tokens - 1)"
 _CORRECT = "(value = label OR ifNull(toFloat64OrNull(value) = label_number, false))"
 _SCORED = "isNotNull(score) AND isFinite(score)"
-_TOP_FINDINGS = """arrayStringConcat(arrayMap(t -> t.2, arraySlice(arrayReverseSort(t -> t.1, groupArrayIf(
+_TOP_FINDINGS = f"""arrayStringConcat(arrayMap(t -> t.2, arraySlice(arrayReverseSort(t -> t.1, groupArrayIf(
   (ifNull(latest.2 / nullIf(latest.3, 0), 0),
-   concat(feature, ' by ', detector, if(dimension = '', '', concat(' where ', dimension, ' = ', slice)),
+   concat(feature, ' by ', detector, if(dimension = '', '', concat(' where ', {PART})),
      if(isNull(latest.2), '', concat(': effect ', toString(round(latest.2, 3)))),
      if(isNull(latest.5), '', concat(', since ', formatDateTime(assumeNotNull(latest.5), '%F %R'))),
      if(latest.6 = '', '', concat(', ', latest.6)))),

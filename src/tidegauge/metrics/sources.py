@@ -118,6 +118,12 @@ SCHEMA_CHANGES = Source(
 )
 _TOPICS = "extract(reason, '(?:grew|shrank): .*[0-9] %[)]')"
 _LATEST = f"argMax((verdict, effect, effect_floor, p_adjusted, since, {_TOPICS}), (window_end, evaluated_at)) AS latest"
+PART = """multiIf(dimension = '', 'all',
+  position(dimension, ' & ') = 0 OR position(slice, ' & ') = 0, concat(dimension, '=', slice),
+  replaceAll(concat(
+    splitByString(' & ', dimension)[1], '=', splitByString(' & ', slice)[1], ' & ',
+    splitByString(' & ', dimension)[2], '=', splitByString(' & ', slice)[2]), '&&', '&'))"""
+"""SQL of the part of the traffic that a finding is about, as ``tidegauge.model.Slice`` writes it."""
 _TEST = ("subject", "feature", "detector", "dimension", "slice", "reference")
 FINDINGS = Source(
     "findings",
