@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import cached_property
 from itertools import chain
 from typing import TypeAlias
 
@@ -21,7 +22,7 @@ from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.sketches.profile import SketchProfile
 from tidegauge.detectors.spread import LEAST_WINDOWS
 from tidegauge.detectors.statistics import Undetermined, volume
-from tidegauge.detectors.traffic import OUTPUTS, Traffic
+from tidegauge.detectors.traffic import OUTPUTS, Index, Traffic
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice, Window, both
 
@@ -114,7 +115,7 @@ class Parts:
         for part in candidates(self._current, self.tested):
             if not apart(part, self._current) or not apart(part, self._reference):
                 continue  # the slice itself, which is tested
-            reason = self._unfit(part) or ("" if room else f"come after the {most} with the most rows")
+            reason = self._unfit(part) if room else f"come after the {most} with the most rows"
             if reason:
                 left.setdefault(part.dimension, Counter())[reason] += 1
             else:
@@ -134,12 +135,20 @@ class Parts:
         reference = self._reference
         if not self._length_s or not isinstance(reference, Traffic) or reference.seconds is None:
             return ""
-        windows = reference.seconds // self._length_s
-        there, all_ = (len(np.unique(each)) for each in (windows[reference.index(part)], windows))
+        windows, all_ = self._windows
+        there = len(np.unique(windows[reference.index(part)]))
         needed = max(LEAST_WINDOWS, WEEK_S // self._length_s)
         if there >= needed or all_ < needed:
             return ""
         return f"{part} is in {there} of the {all_} windows of the reference: {needed} are needed"
+
+    @cached_property
+    def _windows(self) -> tuple[Index, int]:
+        """The window of each row of the reference, and how many there are."""
+        assert isinstance(self._reference, Traffic)
+        assert self._reference.seconds is not None
+        found = self._reference.seconds // self._length_s
+        return found, len(np.unique(found))
 
     def _passing(self, part: Slice) -> str:
         """Says that a version came or went within the window."""

@@ -45,7 +45,8 @@ class Divided(Protocol):
 
 def candidates(traffic: Divided, slices: Collection[Slice]) -> list[Slice]:
     """The pairs of two of ``slices`` that have 50 rows, those with the most first."""
-    found = [part for name in pairs_in(traffic) for part in _of(name, traffic) if set(part.sides) <= set(slices)]
+    known = set(slices)
+    found = [part for name in pairs_in(traffic) for part in _of(name, traffic) if known.issuperset(part.sides)]
     return sorted(found, key=lambda part: (-traffic.size(part), part))
 
 

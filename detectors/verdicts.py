@@ -97,17 +97,14 @@ def _placed(claim: Claim, drifting: Collection[Key], inside: Mapping[tuple[str, 
     if claim.part == ALL or claim.verdict is not Verdict.DRIFT:
         return claim
     if claim.part.is_pair:
-        also = [str(side) for side in claim.part.sides if (claim.feature, claim.detector, side) in drifting]
-        where = f"far more than the rest of {' and '.join(also)}" if also else f"not in {_neither(claim.part)} at large"
+        also = [str(side) for side in claim.part.sides if any(key[::2] == (claim.feature, side) for key in drifting)]
+        neither = " or ".join(map(str, claim.part.sides))
+        where = f"far more than the rest of {' and '.join(also)}" if also else f"not in {neither} at large"
     else:
         where = f"{'also' if (claim.feature, claim.detector, ALL) in drifting else 'not'} in all traffic"
         pairs = inside.get((claim.feature, claim.part), ())
         where += f", far more in {' and in '.join(pairs)} than in the rest" if pairs else ""
     return replace(claim, reason="; ".join(part for part in (where, claim.reason) if part))
-
-
-def _neither(pair: Slice) -> str:
-    return " or ".join(map(str, pair.sides))
 
 
 def _quiet(claim: Claim) -> Claim:

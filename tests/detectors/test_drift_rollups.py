@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from drift_stream import Row, Stream, day, drifts, loop, one, settings, unit_change
 
-from tidegauge.config import Reference
+from tidegauge.config import Reference, Watch
+from tidegauge.detectors.drift import dimensions_of
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.predictions import Predictions, Scope
 from tidegauge.detectors.profile import Profile
@@ -137,7 +138,7 @@ def test_what_was_counted_is_compared_without_a_row(store: Store) -> None:
     window = Window(day(3), day(4))
     before = Window(day(0), day(3))
     datum = Datum("trailing", before.start, before.end, Scope("risk", before), 1500)
-    pair = rollup.pair("risk", watch, window, datum, 500, ("version", "port"), day(4.2))
+    pair = rollup.pair("risk", watch, window, datum, 500, dimensions_of(watch), day(4.2))
     assert pair is not None
     assert [each.traffic.rows for each in pair] == [1500, 500]
     assert [each.traffic.size(Slice("port", "AA")) > 200 for each in pair] == [True, True]
