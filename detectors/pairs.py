@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from scipy.stats import hypergeom
 
 from tidegauge.detectors.questions import STANDARD, Questions
@@ -102,7 +103,8 @@ class Beside:
             for part in (asked.part, side)
             for each in (self._reference, self._current)
         )
-        rest = all_before - before, all_now - now
+        # Of names beyond the thousand that are counted a slice may know fewer than one of its pairs.
+        rest = np.maximum(0, all_before - before), np.maximum(0, all_now - now)
         if distance(before, now) < TIMES * distance(*rest):
             return 1.0
         return changed_alike((before, now), rest)

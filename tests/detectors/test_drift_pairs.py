@@ -16,9 +16,10 @@ from tidegauge.detectors.pairs import Beside
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.runner import DetectorLoop
 from tidegauge.detectors.sketches.binning import Binning
+from tidegauge.detectors.statistics import Result
 from tidegauge.detectors.statistics.alike import changed_alike, distance
 from tidegauge.detectors.traffic import Category, Traffic
-from tidegauge.detectors.verdicts import judge
+from tidegauge.detectors.verdicts import Hypothesis, judge
 from tidegauge.errors import ConfigError
 from tidegauge.model import ALL, Slice
 from tidegauge.store import Store
@@ -194,6 +195,25 @@ def test_two_samples_that_changed_by_the_same_factors_changed_alike() -> None:
     assert np.mean(np.array(p_values) <= 0.1) <= 0.15
     assert distance(np.array([50, 50]), np.array([500, 500])) == 0
     assert distance(np.array([500, 500]), np.array([100, 400])) > 0.5
+
+
+class Capped:
+    """A slice whose names beyond the thousandth are under one name, which those of its pair are not."""
+
+    def __init__(self, of_pair: list[int], of_slice: list[int]) -> None:
+        self._of_pair, self._of_slice = np.array(of_pair), np.array(of_slice)
+
+    def cells(self, _feature: str, part: Slice, _frozen: Any, _within: Slice) -> Any:
+        return self._of_pair if part.is_pair else self._of_slice
+
+    def ranged(self, *_: Any) -> Any:
+        raise AssertionError("not asked of names")
+
+
+def test_a_pair_that_knows_more_of_a_name_than_its_slice_is_not_told_from_it() -> None:
+    before, now = Capped([90, 30, 0], [900, 0, 300]), Capped([30, 90, 0], [300, 0, 100])
+    outcome = Result("psi", 1.0, 1e-9, 1.0, 0.1, 120, 120)
+    assert 0.5 < Beside(before, now, [])(Hypothesis("plan", HIDDEN, "chi_squared", outcome)) <= 1
 
 
 def test_names_of_dimensions_and_values_survive_a_pair() -> None:

@@ -169,7 +169,7 @@ def report(store: Store, stream: FlightsStream, faults: Sequence[str]) -> Iterat
     lines = by_feature(clean, stream.training, stream.later)
     yield f"### {windows} windows without a fault\n\n" + markdown(COUNTED, lines)
     yield "\n### Outputs and labels without a fault\n\n" + markdown(("output", "windows found"), _outputs(clean))
-    amounts = [_amounts(name, clean) for name in ("all traffic", "slices")]
+    amounts = [_amounts(name, sides, clean) for sides, name in enumerate(("all traffic", "slices", "pairs of slices"))]
     yield "\n### Drift without a fault\n\n" + markdown(AMOUNTS, amounts)
     yield "\n### Faults\n\n" + markdown(FAULTS, [])
     for text in faults:
@@ -183,9 +183,9 @@ def _outputs(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
     return [(name, str(len(found[name]))) for name in ("score", "prediction", "label", "error", "volume")]
 
 
-def _amounts(name: str, findings: Sequence[Finding]) -> tuple[str, ...]:
+def _amounts(name: str, sides: int, findings: Sequence[Finding]) -> tuple[str, ...]:
     """How many pairs of a feature and a part of the traffic drift in a window, and how many rows say so."""
-    told = [each for each in _drifting(findings) if bool(each.dimension) == (name == "slices")]
+    told = [each for each in _drifting(findings) if len(Slice(each.dimension, each.slice).sides) == sides]
     ends = sorted({each.window_end for each in findings})
     pairs = Counter(end for end, _ in {(each.window_end, (each.feature, each.slice)) for each in told})
     rows = Counter(each.window_end for each in told)
