@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from drift_stream import Row, Stream, day, drifts, loop, one, settings, unit_change
 
-from tidegauge.config import Reference, Watch
+from tidegauge.config import Reference
 from tidegauge.detectors.drift import dimensions_of
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.predictions import Predictions, Scope
