@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,11 +13,12 @@ import pyarrow as pa
 from tidegauge.detectors.profile import CategoryPart, Profile
 from tidegauge.detectors.sketches.binning import Binning
 from tidegauge.detectors.sketches.numeric import NumericSketch
+from tidegauge.detectors.statistics.bins import MOST_CATEGORIES, CategoryBins
 from tidegauge.detectors.traffic import Traffic
 from tidegauge.model import ALL, Slice
 
 OTHER = "(other)"
-MOST_NAMES = 1000
+MOST_NAMES, SURELY = 1000, 5
 Key: TypeAlias = tuple[Slice, str]
 EMPTY_MAX, EMPTY_MIN = -np.inf, np.inf
 
@@ -201,6 +202,32 @@ def _kinds(profile: Profile, name: str) -> Kinds:
 
 def _both(one: CategoryPart, other: CategoryPart) -> CategoryPart:
     return CategoryPart(one.rows + other.rows, _capped(dict(Counter(one.counts) + Counter(other.counts))))
+
+
+def folded(reference: CategoryPart, current: CategoryPart) -> tuple[CategoryPart, CategoryPart]:
+    """Both sides by a few frequent names, all others as one, where either side left names out.
+
+    Which those are is not known: a name that only one side has may be no news, and one that was counted only just was
+    chosen by luck. So a name stands for itself if a reference that left names out has five times the rows of it that it
+    has of the least one it kept.
+
+    >>> before = CategoryPart(1100, {"a": 600, "b": 20, OTHER: 480})
+    >>> [each.counts for each in folded(before, CategoryPart(100, {"a": 55, "b": 1, "c": 44}))]
+    [{'a': 600, '(other)': 500}, {'a': 55, '(other)': 45}]
+    """
+    if OTHER not in reference.counts and OTHER not in current.counts:
+        return reference, current
+    known = {name: count for name, count in reference.counts.items() if name != OTHER}
+    least = min(known.values(), default=0) if OTHER in reference.counts else 0
+    sure = {name: count for name, count in known.items() if count >= SURELY * least}
+    own = CategoryBins.fit(sure, MOST_CATEGORIES - 1).names
+    return _kept(reference, own), _kept(current, own)
+
+
+def _kept(part: CategoryPart, names: Sequence[str]) -> CategoryPart:
+    found = {name: part.counts[name] for name in names if name in part.counts}
+    rest = sum(part.counts.values()) - sum(found.values())
+    return CategoryPart(part.rows, found | ({OTHER: rest} if rest else {}))
 
 
 def _capped(counts: dict[str, int]) -> dict[str, int]:

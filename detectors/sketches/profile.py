@@ -19,7 +19,7 @@ from tidegauge.detectors.comparison import (
 )
 from tidegauge.detectors.profile import CategoryPart, Profile
 from tidegauge.detectors.questions import STANDARD, Questions
-from tidegauge.detectors.sketches.counts import OTHER, Counts, Kinds
+from tidegauge.detectors.sketches.counts import OTHER, Counts, Kinds, folded
 from tidegauge.detectors.sketches.integrity import about_cells
 from tidegauge.detectors.sketches.numeric import NumericSketch, ks, out_of_range, wasserstein
 from tidegauge.detectors.spans import own_windows
@@ -110,8 +110,10 @@ class SketchProfile:
         """Rows of ``part`` in a few unions of cells, those of ``within`` in the reference ``frozen``."""
         if frozen.is_numeric(feature):
             return self.counts.number(part, feature).coarse(frozen.counts.number(within, feature).unions())
-        names = self.counts.category(part, feature).counts
-        return frozen.counts.category(ALL, feature).bins.counts(names)
+        whole, names = frozen.counts.category(ALL, feature), self.counts.category(part, feature)
+        if OTHER in whole.counts:
+            whole, names = folded(whole, names)
+        return whole.bins.counts(names.counts)
 
     def ranged(self, feature: str, part: Slice, frozen: SketchProfile, within: Slice, questions: Questions) -> Outcome:
         """Rows of ``part`` out of the declared range, or of that of ``within`` in the reference ``frozen``."""
@@ -178,7 +180,7 @@ class SketchedWindows:
                 now = each.number(part, feature)
                 yield about_sketch(feature, part, whole.number(part, feature) - now, now, self._questions)
             else:
-                all_of, here = whole.category(part, feature), each.category(part, feature)
+                all_of, here = folded(whole.category(part, feature), each.category(part, feature))
                 left = {name: count - here.counts.get(name, 0) for name, count in all_of.counts.items()}
                 seen = {name: count for name, count in left.items() if count > 0}
                 rest = CategoryPart(all_of.rows - here.rows, seen)
@@ -195,9 +197,10 @@ class SketchedWindows:
 def about_capped(
     feature: str, part: Slice, reference: CategoryPart, current: CategoryPart, questions: Questions
 ) -> list[Hypothesis]:
-    """About names of which only the most frequent are counted: where there are others, none can be called lost."""
+    """Where names beyond the most frequent were left out, none is called lost or new."""
     if OTHER in reference.counts or OTHER in current.counts:
-        questions = replace(questions, tests=questions.tests - {"lost_categories"})
+        questions = replace(questions, tests=questions.tests - {"lost_categories", "new_categories"})
+        reference, current = folded(reference, current)
     return about_categorical(feature, part, reference, current, questions)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drift_stream import Row, Stream, day, drifts, loop, one, settings, unit_change
+from scipy.stats import binom
 
 from tidegauge.config import Reference
 from tidegauge.detectors.drift import dimensions_of
@@ -22,7 +23,7 @@ from tidegauge.detectors.sketches.counts import MOST_NAMES, OTHER, Counts
 from tidegauge.detectors.sketches.profile import SketchProfile
 from tidegauge.detectors.sketches.rollup import Rollup
 from tidegauge.detectors.sketches.tables import Bucket, Tables
-from tidegauge.detectors.statistics import Undetermined
+from tidegauge.detectors.statistics import Result, Undetermined
 from tidegauge.detectors.traffic import Category, Traffic
 from tidegauge.model import ALL, Slice, Window
 from tidegauge.store import Store
@@ -278,6 +279,51 @@ def test_countless_categories_are_kept_to_a_thousand_and_the_rest_together(rng: 
     found = both.category(ALL, "tail")
     assert (len(found.counts), sum(found.counts.values()), found.rows) == (MOST_NAMES, 18_000, 18_000)
     assert OTHER in found.counts
+
+
+def tails(seed: int, rows: int, law: str, most: float = 0.0) -> SketchProfile:
+    """Thousands of names, alike or of which few are frequent; one has the share ``most`` beside."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 3000, rows) if law == "alike" else np.minimum(rng.zipf(1.3, rows), 3000) - 1
+    codes = np.where(rng.random(rows) < most, 1, codes).astype(np.int32)
+    traffic = Traffic(rows, {}, {"tail": Category(codes, tuple(f"n{at}" for at in range(3000)))}, {})
+    return SketchProfile(Counts.of(traffic, Binning.fit(Profile(Traffic(rows)), 3600, 5)))
+
+
+def of_tails(before: SketchProfile, now: SketchProfile) -> dict[str, float]:
+    """p-values by detector, of what could be told."""
+    told = {each.detector: each.outcome for each in before.about("tail", ALL, now)}
+    return {name: each.p_value for name, each in told.items() if isinstance(each, Result) and each.p_value is not None}
+
+
+@pytest.mark.parametrize("law", ["alike", "few"])
+@pytest.mark.parametrize(("before", "now"), [(30_000, 900), (30_000, 20_000), (900, 30_000)])
+def test_names_beyond_the_thousandth_are_no_drift_by_themselves(before: int, now: int, law: str) -> None:
+    found = [of_tails(tails(seed, before, law), tails(seed + 100, now, law)) for seed in range(30)]
+    assert not {name for each in found for name in each} & {"new_categories", "lost_categories"}
+    assert sum(each.get("chi_squared", 1.0) <= 0.05 for each in found) <= binom.isf(1e-4, 30, 0.05)
+
+
+def test_a_frequent_name_that_grew_is_drift_among_thousands() -> None:
+    found = of_tails(tails(1, 30_000, "few"), tails(2, 900, "few", most=0.2))
+    assert found["chi_squared"] < 1e-12
+
+
+@pytest.mark.parametrize("reference", [Reference(kind="training"), TRAILING])
+def test_a_feature_of_thousands_of_names_is_calm_from_counts(store: Store, reference: Reference) -> None:
+    stream = Stream(store)
+
+    def tail(row: Row, rng: np.random.Generator) -> None:
+        row["categories"]["tail"] = f"t{rng.integers(3000)}"
+
+    trained = stream.rows([day(-30) + timedelta(seconds=at) for at in range(6000)], "training")
+    for row in trained:
+        tail(row, stream.rng)
+    stream.insert(trained)
+    stream.days(0, 4, tail, rows=3000)
+    found = at_day(store, 4, reference=reference, rollups="always")
+    assert {each.verdict for each in found if each.feature == "tail"} <= {"stable", "undetermined"}
+    assert one(found, "tail", "missing").verdict == "stable"
 
 
 def test_a_slice_beyond_the_frozen_ones_is_counted_with_the_rest(rng: np.random.Generator) -> None:
