@@ -162,9 +162,9 @@ def judged(made: Diagnosed, concerned: About) -> Diagnosed:
 
 def _incidental(first: Mapping[str, Any], since: datetime, began: datetime, labels: Mapping[str, str]) -> str:
     """Why a cause is not told as that of an alert; empty where it is."""
-    pinned = {_SAME.get(name, name): value for name, value in labels.items()}
-    for each in Slice(labels.get("dimension", ""), labels.get("slice", "")).sides:
-        pinned[each.dimension] = each.value
+    sides = Slice(labels.get("dimension", ""), labels.get("slice", "")).sides
+    known = {**labels, **{each.dimension: each.value for each in sides}}
+    pinned = {_SAME.get(name, name): value for name, value in known.items()}
     if first["level"] != "bad" or first["sure"] not in SURE:
         return "that is not sure enough"
     if first["cause"] in _RESTATED and not first["slice"] and not first["subject"]:
