@@ -285,8 +285,8 @@ def tails(seed: int, rows: int, law: str, most: float = 0.0) -> SketchProfile:
     """Thousands of names, alike or of which few are frequent; one has the share ``most`` beside."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 3000, rows) if law == "alike" else np.minimum(rng.zipf(1.3, rows), 3000) - 1
-    codes = np.where(rng.random(rows) < most, 1, codes).astype(np.int32)
-    traffic = Traffic(rows, {}, {"tail": Category(codes, tuple(f"n{at}" for at in range(3000)))}, {})
+    chosen = np.where(rng.random(rows) < most, 1, codes).astype(np.int32)
+    traffic = Traffic(rows, {}, {"tail": Category(chosen, tuple(f"n{at}" for at in range(3000)))}, {})
     return SketchProfile(Counts.of(traffic, Binning.fit(Profile(Traffic(rows)), 3600, 5)))
 
 
