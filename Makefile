@@ -35,7 +35,7 @@ test: $(VENV)/.dev  ## all tests, JOBS files at a time; the Kafka ones on a real
 	  else echo "java or mvn is missing: the Kafka tests cannot run"; fi
 	$(BIN)/pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
-reliability: $(VENV)/.dev  ## every fault in full, about 15 minutes; rewrites the table of docs/reliability.md
+reliability: $(VENV)/.dev  ## every fault in full, about 30 minutes; rewrites the table of docs/reliability.md
 	@$(BROKER) fetch >/dev/null
 	$(BIN)/python tests/reliability/run.py $(ARGS)
 
