@@ -95,8 +95,8 @@ class ModelRound:
         claims = found.untested + judge(hypotheses, watch.false_discovery_rate, floors, alone)
         if isinstance(reference, Profile) and isinstance(found.current, Profile):
             claims = without_vanished(claims, reference, found.current, partial(self._again, watch, window, datum.kind))
-        if watch.reference.context and isinstance(reference, Profile) and isinstance(found.current, Profile):
-            claims = explained(claims, reference, found.current, watch.reference.context)
+            if watch.reference.context:
+                claims = explained(claims, reference, found.current, watch.reference.context)
         since = self._ledger.before(model, "inputs", window, watch.step_hours)
         context = Context(model, window, datum.kind, datum.start, datum.end, now, since, found.note)
         return self._ledger.record(context, claims, "inputs")

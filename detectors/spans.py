@@ -67,6 +67,13 @@ def own_windows(spans: Sequence[Window], window: Window, most: int) -> list[Wind
     >>> [each.start.day for each in own_windows(week, Window(day + 8 * DAY, day + 9 * DAY), 60)]
     [1, 2, 3, 4, 5, 6, 7]
     """
+    length = int(window.length.total_seconds())
+    drawn = sorted(starts_in(spans, window), key=lambda at: (zlib.crc32(str(at // length).encode()), at))[:most]
+    return [stretch(at, length) for at in sorted(drawn)]
+
+
+def starts_in(spans: Sequence[Window], window: Window) -> list[int]:
+    """Where whole windows in ``spans`` begin that are as long as ``window`` and at its time of day; s since 1970."""
     length, start = int(window.length.total_seconds()), int(window.start.timestamp())
     if length <= 0:
         return []
@@ -75,8 +82,7 @@ def own_windows(spans: Sequence[Window], window: Window, most: int) -> list[Wind
     for span in spans:
         ends = int(span.start.timestamp()), int(span.end.timestamp())
         starts += range(ends[0] + (start - ends[0]) % period, ends[1] - length + 1, length)
-    drawn = sorted(starts, key=lambda at: (zlib.crc32(str(at // length).encode()), at))[:most]
-    return [stretch(at, length) for at in sorted(drawn)]
+    return starts
 
 
 def stretch(start_s: int, length_s: int) -> Window:

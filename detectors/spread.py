@@ -49,6 +49,7 @@ from tidegauge.detectors.comparison import about_categorical, about_numeric
 from tidegauge.detectors.profile import CategoryPart, NumericPart, Profile
 from tidegauge.detectors.questions import STANDARD, Questions
 from tidegauge.detectors.references import PASSING
+from tidegauge.detectors.spans import DAY_S, starts_in
 from tidegauge.detectors.statistics import Result, chi_squared, jensen_shannon, kl, psi
 from tidegauge.detectors.statistics.arrays import IntArray
 from tidegauge.detectors.traffic import Index
@@ -59,7 +60,7 @@ LEAST_WINDOWS, MOST_WINDOWS = 4, 60
 LEAST_SHAPE, UNEVEN = 0.3, 0.6
 LEAST_ROWS = 50
 """Of a part of the traffic in one window of the reference; smaller ones are left out."""
-HOUR_S, DAY_S = 3600, 86_400
+HOUR_S = 3600
 QUADRATIC = frozenset({"psi", "kl", "mmd", "random_features"})
 NONE_IS_ZERO = {"missing": 0.0, "non_finite": 0.0, "new_categories": 0.0, "wrong_type": 0.0}
 """Of these no answer means that there was nothing to count."""
@@ -319,13 +320,7 @@ def _numbered(seconds: Index, window: Window) -> Index:
 
 def _numbered_in(seconds: Index, window: Window, spans: Sequence[Window]) -> Index:
     """Of a reference with gaps: no window lies in or across one."""
-    length, start = int(window.length.total_seconds()), int(window.start.timestamp())
-    period = length if length < DAY_S and DAY_S % length == 0 else DAY_S
-    starts: list[int] = []
-    for span in spans:
-        ends = int(span.start.timestamp()), int(span.end.timestamp())
-        first = ends[0] + (start - ends[0]) % period
-        starts += range(first, ends[1] - length + 1, length)
+    length, starts = int(window.length.total_seconds()), starts_in(spans, window)
     if not starts:
         return np.full(len(seconds), -1, dtype=np.int64)
     edges = np.array(sorted(starts), dtype=np.int64)

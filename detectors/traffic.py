@@ -134,6 +134,22 @@ def slices_of(table: pa.Table, dimensions: Sequence[str]) -> dict[str, Category]
     return {name: encoded(table[f"d{at}"]) for at, name in enumerate(dimensions)}
 
 
+def rows_at(traffic: Traffic, rows: Index) -> Traffic:
+    """Some rows of ``traffic``."""
+    return replace(
+        traffic,
+        rows=len(rows),
+        numeric={name: values[rows] for name, values in traffic.numeric.items()},
+        categorical=_taken(traffic.categorical, rows),
+        dimensions=_taken(traffic.dimensions, rows),
+        seconds=None if traffic.seconds is None else traffic.seconds[rows],
+    )
+
+
+def _taken(columns: Mapping[str, Category], rows: Index) -> dict[str, Category]:
+    return {name: Category(column.codes[rows], column.names) for name, column in columns.items()}
+
+
 def paired(one: Category, other: Category) -> Category:
     """Both values of a row as one; a row that lacks either lacks both.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.profile import Profile
-from tidegauge.detectors.traffic import OUTPUTS, Category, Index, Traffic
+from tidegauge.detectors.traffic import OUTPUTS, Traffic, rows_at
 from tidegauge.model import ALL
 
 Again = Callable[[Profile, Profile], list[Claim]]
@@ -64,21 +64,7 @@ def _rest(traffic: Traffic, gone: Gone) -> Profile:
     """The rows that are not in a vanished category."""
     column = traffic.categorical[gone.feature]
     out = [at for at, name in enumerate(column.names) if name in gone.names]
-    return Profile(_taken(traffic, np.flatnonzero(~np.isin(column.codes, out))))
-
-
-def _taken(traffic: Traffic, rows: Index) -> Traffic:
-    def of(columns: Mapping[str, Category]) -> dict[str, Category]:
-        return {name: Category(column.codes[rows], column.names) for name, column in columns.items()}
-
-    return replace(
-        traffic,
-        rows=len(rows),
-        numeric={name: values[rows] for name, values in traffic.numeric.items()},
-        categorical=of(traffic.categorical),
-        dimensions=of(traffic.dimensions),
-        seconds=None if traffic.seconds is None else traffic.seconds[rows],
-    )
+    return Profile(rows_at(traffic, np.flatnonzero(~np.isin(column.codes, out))))
 
 
 def _replaced(claims: Sequence[Claim], calm: Mapping[tuple[str, str], Claim], gone: Gone) -> Iterator[Claim]:

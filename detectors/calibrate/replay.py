@@ -10,13 +10,13 @@ import numpy as np
 from tidegauge.config import Watch
 from tidegauge.detectors import drift
 from tidegauge.detectors.calibrate.shifts import Rng, Shift, moved_by, shifts
-from tidegauge.detectors.calibrate.windows import Cut, rows_at
+from tidegauge.detectors.calibrate.windows import Cut
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.pairs import Beside
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.questions import Questions
 from tidegauge.detectors.spread import Spreads
-from tidegauge.detectors.traffic import Traffic
+from tidegauge.detectors.traffic import Traffic, rows_at
 from tidegauge.detectors.verdicts import Alone, Hypothesis, judge
 from tidegauge.model import ALL, Window
 

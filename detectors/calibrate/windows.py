@@ -8,14 +8,12 @@ than whole windows where spells of weather last longer than a day).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from tidegauge.detectors.statistics.arrays import IntArray
-from tidegauge.detectors.traffic import Category, Traffic
 from tidegauge.model import Window
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -77,19 +75,3 @@ class Cut:
     def others(self, group: tuple[int, ...]) -> IntArray:
         """The rows of no window of ``group``."""
         return np.flatnonzero(~np.isin(self.window, group))
-
-
-def rows_at(traffic: Traffic, rows: IntArray) -> Traffic:
-    """Some rows of ``traffic``."""
-    return replace(
-        traffic,
-        rows=len(rows),
-        numeric={name: values[rows] for name, values in traffic.numeric.items()},
-        categorical=_taken(traffic.categorical, rows),
-        dimensions=_taken(traffic.dimensions, rows),
-        seconds=None if traffic.seconds is None else traffic.seconds[rows],
-    )
-
-
-def _taken(columns: Mapping[str, Category], rows: IntArray) -> dict[str, Category]:
-    return {name: Category(column.codes[rows], column.names) for name, column in columns.items()}

@@ -7,10 +7,10 @@ from datetime import timedelta
 from math import gcd
 
 from tidegauge.config import Watch
-from tidegauge.detectors.spans import stretch
+from tidegauge.detectors.spans import DAY_S, stretch
 from tidegauge.model import Window
 
-MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+MINUTE_S, HOUR_S = 60, 3600
 
 
 def bucket_of(watch: Watch) -> int:

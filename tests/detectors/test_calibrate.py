@@ -18,10 +18,10 @@ from tidegauge.detectors.calibrate import calibrate, reference_of
 from tidegauge.detectors.calibrate.hours import sequential
 from tidegauge.detectors.calibrate.replay import Judge, replay
 from tidegauge.detectors.calibrate.shifts import moved_by, shifts
-from tidegauge.detectors.calibrate.windows import Cut, rows_at
+from tidegauge.detectors.calibrate.windows import Cut
 from tidegauge.detectors.finding import Verdict
 from tidegauge.detectors.sequential.rollups import Hours
-from tidegauge.detectors.traffic import Category, Traffic
+from tidegauge.detectors.traffic import Category, Traffic, rows_at
 from tidegauge.errors import TidegaugeError
 from tidegauge.model import ALL, Slice
 from tidegauge.store import Store
