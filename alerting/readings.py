@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from tidegauge.alerting.forms import Compare
 from tidegauge.alerting.incidents import Incident
 from tidegauge.alerting.rules import Rule
 from tidegauge.alerting.season import WEEK
 from tidegauge.alerting.states import QueryFailed, Reading
 from tidegauge.incidents import overlapping
-from tidegauge.metrics import MAX_SERIES, Observation, label_name, observe
+from tidegauge.metrics import MAX_SERIES, Kind, Observation, label_name, observe
 from tidegauge.model import Window
 from tidegauge.store import Store
 
 logger = logging.getLogger(__name__)
+_AMOUNTS = (Kind.SUM, Kind.COUNT)
 Question = tuple[str, tuple[str, ...], Window, tuple[tuple[str, str], ...]]
 Labels = tuple[tuple[str, str], ...]
 
@@ -43,7 +45,9 @@ class Observer:
         if rule.compare and rule.compare.offset:
             now, before = self._seen(rule, rule.window), self._seen(rule, rule.window, rule.compare.offset)
             found = _paired(now, before, swap=False)
-            return _with_others(found, before, label_name(rule.compare.other)) if rule.compare.other else found
+            if rule.compare.other:
+                found = _with_others(found, before, label_name(rule.compare.other))
+            return self._with_beginnings(rule, rule.compare, found)
         if rule.slo:
             return _together([self._seen(rule, length) for length in rule.slo.windows()])
         if rule.trend:
@@ -51,6 +55,18 @@ class Observer:
             return _together([self._seen(rule, rule.trend.step, each * rule.trend.step) for each in back])
         seen = self._seen(rule, rule.window)
         return seen if isinstance(seen, QueryFailed) else [Reading(each.labels, each) for each in seen]
+
+    def _with_beginnings(
+        self, rule: Rule, compare: Compare, found: list[Reading] | QueryFailed
+    ) -> list[Reading] | QueryFailed:
+        """Each reading; of a risen amount with whether what it is compared with was there in the week before that."""
+        if not (compare.offset and compare.upward and rule.measure.kind in _AMOUNTS) or isinstance(found, QueryFailed):
+            return found
+        earlier = self._seen(rule, WEEK, compare.offset + rule.window)
+        if isinstance(earlier, QueryFailed) or len(earlier) >= MAX_SERIES:
+            return earlier if isinstance(earlier, QueryFailed) else found
+        known = {_key(each) for each in earlier}
+        return [replace(each, partial=bool(each.before) and _key(each.before) not in known) for each in found]
 
     def _absent(self, rule: Rule, length: timedelta) -> list[Reading] | QueryFailed:
         found = _paired(self._seen(rule, rule.seen_within), self._seen(rule, length), swap=True)

@@ -45,13 +45,15 @@ class Reading:
     """What a rule sees of one series: its value now and, for ``compare``, the one before. ``absent`` has none.
 
     ``parts`` are the values of several windows: of ``slo`` each long one and its short one, of ``trend`` oldest first,
-    of a season the last week first, without those in known incidents.
+    of a season the last week first, without those in known incidents. ``partial``: the series began within the window
+    before, so that an amount there is not that of a whole window.
     """
 
     labels: Mapping[str, str]
     now: Observation | None
     before: Observation | None = None
     parts: tuple[Observation | None, ...] = ()
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def decisive(rule: Rule, reading: Reading) -> float | None:
     value = _cautious(now, now.value, upward)
     if not rule.compare:
         return value
-    if before is None or before.value is None or before.samples < rule.needed:
+    if before is None or before.value is None or before.samples < rule.needed or reading.partial:
         return None
     base = _cautious(before, before.value, not upward)
     return value / base if base > 0 and value > 0 else None
@@ -142,6 +142,9 @@ def _comparison(rule: Rule, compare: Compare, now: Observation, reading: Reading
     if before is None or before.value is None or before.samples < rule.needed:
         return _with(now, Holds.TOO_FEW, _too_few_before(rule, compare, reading), None)
     ago = _ago(rule, compare, now, reading)
+    if reading.partial:
+        part = f"it began within the {format_duration(rule.window)} that ended {ago}"
+        return _with(now, Holds.TOO_FEW, f"{part}: not a whole one to compare with", None)
     if now.value is None or before.value <= 0:
         return _with(now, Holds.TOO_FEW, f"the value {ago} is {before.value:g}: no ratio can be formed", None)
     upward = compare.above_ratio is not None

@@ -21,6 +21,13 @@ from tidegauge.store import Store
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 WHO = {"severity": "page", "owner": "team", "runbook": "https://example.org/r", "action": "roll back"}
+COST_UP = {
+    "alert": "Cost",
+    "metric": "cost_usd",
+    "window": "1d",
+    "compare": {"offset": "7d", "above_ratio": 1.2},
+    **WHO,
+}
 QUICK = Patience(give_up_after_s=30, first_s=0.01, longest_s=0.05)
 Start = Callable[..., AlertLoop]
 
@@ -333,19 +340,31 @@ def test_a_rule_for_too_much_sees_the_minute_that_runs_and_one_for_too_little_do
     assert [each.rule for each in later if each.notice] == ["Few"]
 
 
-def test_cost_up_on_the_week_before_fires(store: Store, start: Start) -> None:
-    for days, usd in ((7, 1.0), (0, 1.3)):
-        at = NOW - timedelta(days=days, hours=1)
-        insert_calls(store, [{"timestamp": at, "service": "shop", "kind": "llm", "cost_usd": usd}])
-    compare = {"offset": "7d", "above_ratio": 1.2}
-    rule = {"alert": "Cost", "metric": "cost_usd", "window": "1d", "compare": compare, **WHO}
-    loop = start(None, Rule.model_validate(rule))
+def costs(store: Store, usd: dict[int, float]) -> None:
+    """A call of the service for each of so many days ago."""
+    at = {days: NOW - timedelta(days=days, hours=1) for days in usd}
+    insert_calls(
+        store, [{"timestamp": at[days], "service": "shop", "kind": "llm", "cost_usd": usd[days]} for days in usd]
+    )
 
-    (fired,) = loop.run(NOW)
+
+def test_cost_up_on_the_week_before_fires(store: Store, start: Start) -> None:
+    costs(store, {9: 1.0, 7: 1.0, 0: 1.3})
+
+    (fired,) = start(None, Rule.model_validate(COST_UP)).run(NOW)
 
     assert fired.state is State.FIRING
     assert "1.3 times" in fired.reason
     assert fired.threshold == pytest.approx(1.2)
+
+
+def test_an_amount_is_not_compared_with_that_of_a_window_in_which_the_service_began(store: Store, start: Start) -> None:
+    costs(store, {7: 1.0, 0: 30.0})
+
+    (found,) = start(None, Rule.model_validate(COST_UP)).run(NOW)
+
+    assert found.state is State.INSUFFICIENT
+    assert "began within the 1d that ended 7d before" in found.reason
 
 
 def test_every_starter_rule_runs_on_an_empty_database_and_wakes_nobody(store: Store, start: Start) -> None:

@@ -215,7 +215,7 @@ def _drift_line(each: Finding) -> str:
     since = f"{each.since:%Y-%m-%d %H:%M}" if each.since else "?"
     sure = f"p {each.p_adjusted:.1g}" if each.p_adjusted is not None else "p ?"
     size = (
-        f"{each.effect:.2f} (floor {each.effect_floor:.2f})" if each.effect is not None and each.effect_floor else "?"
+        f"{each.effect:.2g} (floor {each.effect_floor:.2g})" if each.effect is not None and each.effect_floor else "?"
     )
     return (
         f"[yellow]drift[/yellow]  {each.window_end:%Y-%m-%d %H:%M}  {escape(each.subject)} "
