@@ -66,7 +66,7 @@ class Observer:
         if isinstance(earlier, QueryFailed) or len(earlier) >= MAX_SERIES:
             return earlier if isinstance(earlier, QueryFailed) else found
         known = {_key(each) for each in earlier}
-        return [replace(each, partial=bool(each.before) and _key(each.before) not in known) for each in found]
+        return [replace(each, partial=each.before is not None and _key(each.before) not in known) for each in found]
 
     def _absent(self, rule: Rule, length: timedelta) -> list[Reading] | QueryFailed:
         found = _paired(self._seen(rule, rule.seen_within), self._seen(rule, length), swap=True)

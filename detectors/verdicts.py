@@ -41,19 +41,28 @@ class Hypothesis:
 
 
 def judge(
-    hypotheses: Sequence[Hypothesis], rate: float, floors: Floors | None = None, alone: Alone | None = None
+    hypotheses: Sequence[Hypothesis],
+    rate: float,
+    floors: Floors | None = None,
+    alone: Alone | None = None,
+    everywhere_apart: bool = False,
 ) -> list[Claim]:
     """All claims of one evaluation: drift where the adjusted p-value is at most ``rate`` and the effect at its floor.
 
     ``rate`` is the expected share of false findings among those of drift (Benjamini and Hochberg). Where pairs are
     tested, half of it is theirs, so that what all other questions lose does not depend on how many pairs there are.
     ``floors`` may raise the floor of a result; of a slice it is asked only about what would be drift otherwise.
-    ``alone`` is asked only about pairs that could be drift.
+    ``alone`` is asked only about pairs that could be drift. With ``everywhere_apart`` what is asked of all traffic has
+    a share of its own as well, so that it loses nothing to the slices.
     """
     tested = [each for each in hypotheses if _p(each.outcome) is not None]
-    pairs = [each for each in tested if each.part.is_pair]
-    others = [each for each in tested if not each.part.is_pair]
-    adjusted = _adjusted(others, rate, None, 2 if pairs else 1) | _adjusted(pairs, rate, alone, 2)
+    families: dict[int, list[Hypothesis]] = {}
+    for each in tested:
+        sides = len(each.part.sides)
+        families.setdefault(sides if everywhere_apart else max(1, sides), []).append(each)
+    adjusted: dict[int, float] = {}
+    for own in families.values():
+        adjusted |= _adjusted(own, rate, alone if own[0].part.is_pair else None, len(families))
     answered = {(each.feature, each.part) for each in tested}
     claims = [claim for each in hypotheses for claim in _claims(each, adjusted.get(id(each)), rate, floors)]
     drifting = {(each.feature, each.detector, each.part) for each in claims if each.verdict is Verdict.DRIFT}
@@ -64,8 +73,6 @@ def judge(
 
 def _adjusted(family: Sequence[Hypothesis], rate: float, alone: Alone | None, families: int) -> dict[int, float]:
     """Adjusted p-values by hypothesis, of one family out of ``families`` that share the rate."""
-    if not family:
-        return {}
     p_values = np.array([_p(each.outcome) for each in family], dtype=np.float64)
     if alone:
         for at in np.flatnonzero(p_values <= rate / families).tolist():

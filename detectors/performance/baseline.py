@@ -33,12 +33,20 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Mean of ``windows`` earlier windows and the standard deviation of one more such window around it."""
+    """Mean of ``windows`` earlier windows and the standard deviation of one more such window around it.
+
+    Attributes:
+        deviation: Known with ``freedom`` degrees of freedom; 0 of these where it is only that of sampling.
+        sampling: Root mean square of the windows' standard errors.
+        rows: Of all windows.
+    """
 
     value: float
     deviation: float
     windows: int
     rows: int
+    sampling: float = 0.0
+    freedom: float = 0.0
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -48,8 +56,11 @@ class Baseline:
 
     def quantile(self, level: float) -> float:
         """Of Student's law where the spread was measured, else of the normal law."""
-        spread = self.windows >= KNOWS_SPREAD
-        return float(t.ppf(level, self.windows - 1) if spread else norm.ppf(level))
+        return float(t.ppf(level, self.freedom) if self.freedom else norm.ppf(level))
+
+    def beyond(self, units: float) -> float:
+        """The chance of more than so many standard deviations."""
+        return float(t.sf(units, self.freedom) if self.freedom else norm.sf(units))
 
 
 def chosen(window: Window, ends: Sequence[datetime], wanted: int, kind: str) -> list[datetime]:
@@ -82,8 +93,10 @@ def baseline(past: Sequence[Past]) -> Baseline | None:
         return None
     values = np.array([each.value for each in past])
     known = len(past) >= KNOWS_SPREAD
-    deviation = float(values.std(ddof=1)) if known else float(np.mean([each.error for each in past]))
-    return Baseline(float(values.mean()), deviation, len(past), sum(each.n for each in past))
+    sampling = float(np.sqrt(np.mean([each.error**2 for each in past])))
+    deviation = float(values.std(ddof=1)) if known else sampling
+    rows, freedom = sum(each.n for each in past), float(len(past) - 1) if known else 0.0
+    return Baseline(float(values.mean()), deviation, len(past), rows, sampling, freedom)
 
 
 def compared(now: Measured, base: Baseline, settings: Performance, scale: float = 1.0) -> Outcome:
@@ -100,7 +113,7 @@ def compared(now: Measured, base: Baseline, settings: Performance, scale: float 
     worse = _worse(now.value - base.value, sign)
     near = _worse((now.high if sign > 0 else now.low) - base.value, sign)
     beyond = near if sign else worse - (now.high - now.low) / 2
-    p_value = min(1.0, _tail(worse, now.error, base) * (2 if sign == 0 else 1))
+    p_value = min(1.0, tail(worse, now.error, base) * (2 if sign == 0 else 1))
     note, sizes = _text(now, base, worse), (base.rows, now.n, 0, now.dropped)
     return settled(Result(now.metric, now.value, p_value, max(0.0, beyond), floor, *sizes, note))
 
@@ -109,12 +122,12 @@ def _worse(difference: float, sign: int) -> float:
     return -sign * difference if sign else abs(difference)
 
 
-def _tail(worse: float, error: float, base: Baseline) -> float:
-    """The chance of a window at least so much worse."""
+def tail(worse: float, error: float, base: Baseline) -> float:
+    """The chance of a window at least so much worse; ``error`` is its own standard error."""
     spread = math.hypot(max(base.deviation, error), base.deviation / math.sqrt(base.windows))
     if spread <= 0:
         return 0.0 if worse > 0 else 1.0
-    return float(t.sf(worse / spread, base.windows - 1) if base.windows >= KNOWS_SPREAD else norm.sf(worse / spread))
+    return base.beyond(worse / spread)
 
 
 def _text(now: Measured, base: Baseline, worse: float) -> str:

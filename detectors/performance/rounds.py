@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tidegauge.config import Detectors, Watch
 from tidegauge.detectors.drift import LEAST_ROWS
 from tidegauge.detectors.finding import Claim, Context, Finding
 from tidegauge.detectors.ledger import Ledger
+from tidegauge.detectors.pairs import apart, candidates
 from tidegauge.detectors.performance import answers, lessons, training
 from tidegauge.detectors.performance.arrival import POSSIBLE
 from tidegauge.detectors.performance.baseline import chosen
@@ -90,6 +91,13 @@ class Case:
             for value, rows in islice(column.rows_by_name.items(), self.watch.max_slices):
                 if len(rows) >= LEAST_ROWS:
                     yield Slice(name, value), rows
+
+    def pairs(self) -> Iterator[tuple[Slice, IntArray]]:
+        """The pairs of these slices that can be told from both, those with the most rows first."""
+        traffic = self.rows.traffic.with_pairs(self.watch.paired)
+        found = candidates(traffic, [part for part, _ in self.parts() if part != ALL])
+        for part in islice((each for each in found if apart(each, traffic)), self.watch.max_pairs):
+            yield part, traffic.dimensions[part.dimension].rows_by_name[part.value]
 
 
 class PerformanceRound:
@@ -249,9 +257,9 @@ def _page(case: Case, kind: Kind, method: str, stage: Stage) -> Page:
 
 
 def _by_part(case: Case, made: answers.Answers, kept: BoolArray) -> Iterator[tuple[Slice, Measurement]]:
-    """Every metric of every part with 50 labelled rows; of all traffic with what there is."""
+    """Every metric of every part and pair with 50 labelled rows; of all traffic with what there is."""
     places = np.cumsum(kept) - 1
-    for part, rows in case.parts():
+    for part, rows in chain(case.parts(), case.pairs()):
         own = None if rows is None else places[rows[kept[rows]]]
         if own is None or len(own) >= LEAST_ROWS:
             for each in answers.every(made.take(own), case.watch.performance.metrics):

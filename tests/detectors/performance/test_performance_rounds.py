@@ -96,11 +96,42 @@ def test_a_slice_that_got_worse_is_named_and_the_others_are_not(store: Store) ->
     def in_bb(row: Row, rng: Rng) -> None:
         (no_better_than_chance if row["slices"]["port"] == "BB" else honest)(row, rng)
 
-    stream = fill(store, 5, rows=900)
+    stream = fill(store, 8, rows=900)
     stream.days(0, 1, in_bb, 900, 1)
     findings = [f for f in rounds(store).run("risk", day(1.5)) if f.window_end == day(1)]
     assert ("roc_auc", "BB") in worse(findings)
     assert not {part for _, part in worse(findings)} & {"AA", "CC"}
+
+
+@pytest.mark.parametrize(
+    ("struck", "told"),
+    [
+        ({"port": "BB", "shift": "night"}, {"BB & night"}),
+        ({"port": "BB"}, {"BB"}),
+    ],
+)
+def test_a_pair_that_got_worse_is_named_where_neither_of_its_slices_did_so_much(
+    store: Store, struck: dict[str, str], told: set[str]
+) -> None:
+    def sliced(row: Row, rng: Rng) -> None:
+        row["slices"] |= {"shift": ("day", "night")[int(rng.random() < 0.5)]}
+        honest(row, rng)
+
+    def in_part(row: Row, rng: Rng) -> None:
+        sliced(row, rng)
+        if struck.items() <= row["slices"].items():
+            no_better_than_chance(row, rng)
+
+    stream = fill(store, 8, sliced, rows=1500)
+    stream.days(0, 1, in_part, 1500, 1)
+    watch = Watch(slices=("port", "shift"))
+    detector = PerformanceRound(store, Detectors(models=(watch,), embedder="off", label_wait_days=3))
+
+    findings = [f for f in detector.run("risk", day(1.5)) if f.window_end == day(1)]
+
+    parts = {part for metric, part in worse(findings) if metric == "roc_auc" and part}
+    assert told <= parts
+    assert not {part for part in parts if "&" in part} - told
 
 
 def test_a_release_is_held_against_the_versions_before_it_from_its_first_day(store: Store) -> None:
