@@ -13,13 +13,14 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpcore
 import httpx
 
 from tidegauge.alerting.addresses import Refused, Unresolved, check_url, resolve
+from tidegauge.retries import retry_after
 
 MAX_ANSWER_BYTES = 64 * 1024
 _PIECE = 16 * 1024
@@ -121,26 +122,8 @@ def outcome(reply: Reply | RetryAfter | Failed) -> Outcome:
     if 200 <= reply.status < 300:
         return Delivered(said)
     if reply.status in (408, 425, 429) or reply.status >= 500:
-        return RetryAfter(retry_after(reply.headers), said)
+        return RetryAfter(retry_after(reply.headers, datetime.now(UTC)), said)
     return Failed(f"{said}, a redirect, which is not followed" if 300 <= reply.status < 400 else said)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the Retry-After header, given in seconds or as a date; None when it is absent or senseless.
-
-    A date is measured against the answer's own Date header, so that a wrong clock on either side does no harm.
-
-    >>> retry_after({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT", "date": "Thu, 01 Jan 2026 00:00:00 GMT"})
-    30.0
-    """
-    text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        base = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
-        return max(0.0, parsedate_to_datetime(text).timestamp() - base)
-    except (ValueError, TypeError, IndexError):
-        return None
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json as encoding
 import ssl
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,8 +18,9 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web import SlackResponse
 
 from tidegauge.alerting.addresses import Refused
-from tidegauge.alerting.http import Delivered, Failed, Outcome, Poster, Reply, RetryAfter, outcome, retry_after
+from tidegauge.alerting.http import Delivered, Failed, Outcome, Poster, Reply, RetryAfter, outcome
 from tidegauge.alerting.text import plain
+from tidegauge.retries import retry_after
 
 MAX_HISTORY_BYTES = 4 * 2**20
 MOST_ALT_CHARACTERS, MOST_TITLE_CHARACTERS = 1000, 250
@@ -122,7 +124,7 @@ def _refusal(method: str, reply: Reply) -> NotSent:
     detail = f"{method}: HTTP {reply.status}" + (f", {error}" if error else ", and the answer was not Slack's")
     result: Outcome = outcome(reply)
     if error in _AGAIN or isinstance(result, RetryAfter) or (isinstance(result, Delivered) and not error):
-        return NotSent(RetryAfter(retry_after(reply.headers), detail), error)
+        return NotSent(RetryAfter(retry_after(reply.headers, datetime.now(UTC)), detail), error)
     return NotSent(Failed(detail), error)
 
 

@@ -7,8 +7,6 @@ import gzip
 import ssl
 import time
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -26,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tidegauge.clock import Clock, SystemClock
 from tidegauge.collectors.sdk.settings import Settings
+from tidegauge.retries import retry_after
 
 RETRYABLE_HTTP = {429, 502, 503, 504}
 RETRYABLE_GRPC = {
@@ -123,8 +122,7 @@ class HttpPost:
         except (httpx.TransportError, OSError) as error:
             return Later(f"{type(error).__name__}: {error}")
         if answer.status_code in RETRYABLE_HTTP:
-            said = retry_after(answer.headers.get("retry-after", ""), self._clock.now())
-            return Later(f"HTTP {answer.status_code}", said)
+            return Later(f"HTTP {answer.status_code}", retry_after(answer.headers, self._clock.now()))
         if not answer.is_success:
             detail = body[:200].decode(errors="replace")
             status = answer.status_code
@@ -201,20 +199,6 @@ def partial(lane: Lane, body: bytes) -> Taken:
     success = answer.partial_success
     counts = {name.name: value for name, value in success.ListFields() if name.name.startswith("rejected")}
     return Taken(max(0, sum(counts.values())), success.error_message[:200])
-
-
-def retry_after(said: str, now: datetime) -> float | None:
-    """Seconds of a Retry-After header, which has seconds or an HTTP-date; None where it says nothing.
-
-    >>> retry_after("12", datetime(2026, 1, 1))
-    12.0
-    """
-    if said.strip().isdecimal():
-        return float(said)
-    try:
-        return max(0.0, (parsedate_to_datetime(said) - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 def _refusal(error: grpc.RpcError) -> Answer:

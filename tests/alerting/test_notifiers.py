@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tidegauge.alerting.http import MAX_ANSWER_BYTES, Delivered, Failed, Poster, Reply, RetryAfter, outcome, retry_after
+from tidegauge.alerting.http import MAX_ANSWER_BYTES, Delivered, Failed, Poster, Reply, RetryAfter, outcome
 from tidegauge.alerting.notifiers import PagerDuty, Slack, Webhook, pagerduty, slack, webhook
 from tidegauge.alerting.states import Notice, State
 from tidegauge.alerting.text import format_transition, plain, web_link
@@ -158,21 +158,13 @@ def test_slack_and_pagerduty_do_not_take_200_for_success_when_the_body_says_othe
     assert isinstance(PagerDuty("p", poster(receiver), "k").send([make_alert()]), RetryAfter)
 
 
-def test_retry_after_is_read_in_seconds_and_as_a_date(receiver: Any, respond: Any, make_alert: Any) -> None:
-    date = {"Date": "Sun, 01 Mar 2026 12:00:00 GMT", "Retry_After": "Sun, 01 Mar 2026 12:00:07 GMT"}
+def test_a_receiver_may_say_when_to_ask_again(receiver: Any, respond: Any, make_alert: Any) -> None:
     receiver.answers = [respond(429, Retry_After="3"), respond(503)]
 
     first, second = (Webhook("w", poster(receiver)).send([make_alert()]) for _ in range(2))
 
     assert first == RetryAfter(3.0, "HTTP 429")
     assert second == RetryAfter(None, "HTTP 503")
-    assert retry_after({name.lower().replace("_", "-"): value for name, value in date.items()}) == 7.0
-    assert retry_after({"retry-after": "Sun, 01 Mar 2020 12:00:00 GMT"}) == 0.0
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "nan", "٣"])
-def test_a_senseless_retry_after_is_none(text: str) -> None:
-    assert retry_after({"retry-after": text}) is None
 
 
 def test_a_receiver_that_never_answers_ends_at_the_deadline(receiver: Any, make_alert: Any) -> None:

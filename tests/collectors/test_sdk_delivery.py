@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +25,7 @@ from tls_certificate import CERTIFICATE, PRIVATE_KEY
 import tidegauge
 from tidegauge.collectors.sdk import frames, otlp, post
 from tidegauge.collectors.sdk.drops import Drops
-from tidegauge.collectors.sdk.post import Answer, Lane, Later, Refused, Taken, retry_after
+from tidegauge.collectors.sdk.post import Answer, Lane, Later, Refused, Taken
 from tidegauge.collectors.sdk.retry import Backoff
 from tidegauge.collectors.sdk.sender import Sender
 
@@ -128,26 +127,6 @@ def test_an_answer_that_is_not_otlps_is_still_a_success(serve: Serve, body: byte
     assert client.flush(30)
     assert (client.sent, client.dropped) == (1, 0)
     client.shutdown()
-
-
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("said", "seconds"),
-    [
-        ("7", 7.0),
-        ("0", 0.0),
-        ("Thu, 01 Jan 2026 12:00:30 GMT", 30.0),
-        ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
-        ("", None),
-        ("-5", None),
-        ("soon", None),
-        ("Thu, 01 Jan 2026 12:00:30", None),
-    ],
-)
-def test_retry_after_has_seconds_or_a_date(said: str, seconds: float | None) -> None:
-    assert retry_after(said, NOW) == seconds
 
 
 def test_waits_double_with_jitter_and_never_cut_a_stated_one_short() -> None:
