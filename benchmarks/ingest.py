@@ -1,11 +1,12 @@
 """Processor time of GenAI spans on their way from Kafka into the embedded ClickHouse, all views and rollups included.
 
-    .venv/bin/python benchmarks/ingest.py [--rounds 5] [--batches 40] [--backlog 400000] [--seconds 20] [--profile]
+    .venv/bin/python benchmarks/ingest.py [--rounds 5] [--spans 33554] [--batches 40] [--backlog 400000] [--profile]
 
 Spans of about 2 kB and 20 attributes, no two alike, five a trace; requests of 100 to 500, batches as the sink has. CPU
-time of the process in microseconds a span, all threads, user and system, minima of alternating rounds, beside two
-bounds: upb parses the requests; ClickHouse decodes them and drops them. Then many new batches with all the merges that
-they cause. Then, where there is java, the sink itself with its default settings behind a real broker: it works off a
+time of the process in microseconds a span, all threads, user and system, minima of alternating rounds, beside four
+bounds: upb parses the requests; ClickHouse decodes them and drops them; it sorts, compresses and writes the columns
+that they become, without any view; it merges such parts once. Then many new batches with all the merges that they
+cause. Then, where there is java, the sink itself with its default settings behind a real broker: it works off a
 backlog, and after that takes half of what it managed, while each request is timed from when it was offered to when it
 could be queried.
 """
@@ -55,6 +56,16 @@ SIZE = """SELECT sum(bytes_on_disk) / (SELECT count() FROM otel_traces) FROM sys
 WHERE active AND database = currentDatabase() AND table {which} 'otel_traces'"""
 LEDGER = """SELECT partition, first_offset, last_offset, stored_at FROM ingest_ledger
 WHERE topic = {topic:String} ORDER BY partition, first_offset"""
+COLUMNS = """SELECT name FROM system.columns WHERE database = currentDatabase() AND table = 'otel_traces'
+AND default_kind != 'EPHEMERAL'"""
+PART = "FROM system.parts WHERE active AND database = currentDatabase() AND table ="
+NEWEST = f"SELECT argMax(name, (rows, modification_time)) {PART} 'otel_traces'"
+PARTS = f"SELECT count() {PART} 'alone'"
+ALONE = """MergeTree ORDER BY (ServiceName, LlmKind, toDateTime(EventTime)) SETTINGS min_level_for_wide_part = 1,
+min_bytes_for_wide_part = 134217728, vertical_merge_algorithm_min_rows_to_activate = 1,
+default_compression_codec = 'ZSTD(1)'"""
+ONE_BLOCK = """SETTINGS max_threads = 1, max_insert_threads = 1, max_block_size = 1000000,
+preferred_block_size_bytes = 0, min_insert_block_size_rows = 1000000, min_insert_block_size_bytes = 4000000000"""
 SPANS_A_TRACE = 5
 TOKENS = itertools.count()
 TOPIC = str(Signal.TRACES)
@@ -63,6 +74,9 @@ TOPIC = str(Signal.TRACES)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--spans", type=int, default=LARGEST, help="of a batch; the sink's own, of 2 kB each, if not given"
+    )
     parser.add_argument("--batches", type=int, default=40, help="of a run with its merges; 0 leaves it out")
     parser.add_argument("--backlog", type=int, default=400_000, help="spans in Kafka; 0 leaves Kafka out")
     parser.add_argument("--rate", type=int, help="spans offered a second after that; else half of what was managed")
@@ -82,7 +96,7 @@ def main() -> None:
 
 
 def _report(store: Store, given: argparse.Namespace) -> None:
-    live, scattered = list(_batch(seed=1)), list(_batch(seed=1, live=False))
+    live, scattered = list(_batch(1, given.spans)), list(_batch(1, given.spans, live=False))
     spans, size = sum(_counts(live)), sum(map(len, live))
     packed = sum(len(zstandard.compress(each)) for each in live)
     print(f"{len(live)} requests, {spans} spans of {size / spans:.0f} bytes; zstd ratio {size / packed:.1f}")
@@ -104,21 +118,42 @@ def _report(store: Store, given: argparse.Namespace) -> None:
     best = race(given.rounds, {name: run for name, (run, _) in work.items()})
     for name, (_, scale) in work.items():
         print(f"  {name:<56} {best[name] * scale:8.2f}")
+    _print_floor(store, given.rounds)
     if given.profile:
         _print_profile(lambda: race(5, {"": lambda: _insert(store, live)}))
     if given.batches:
-        _with_merges(store, given.batches)
+        _with_merges(store, given.batches, given.spans)
     if given.backlog:
         _from_kafka(store, given)
 
 
-def _with_merges(store: Store, batches: int) -> None:
+def _print_floor(store: Store, rounds: int) -> None:
+    """What ``otel_traces`` has of a batch, into a table with its key and no views; then one merge of such parts."""
+    columns = ", ".join(f"`{row['name']}`" for row in store.rows(COLUMNS))
+    for name, engine in {"read": "Memory", "alone": ALONE}.items():
+        store.execute(f"CREATE TABLE {name} ENGINE = {engine} AS SELECT {columns} FROM otel_traces LIMIT 0")
+    store.execute("SYSTEM STOP MERGES alone")
+    newest = store.value(NEWEST)
+    store.execute(f"INSERT INTO read SELECT {columns} FROM otel_traces WHERE _part = '{newest}' {ONE_BLOCK}")
+    spans = store.value("SELECT count() FROM read")
+    best = race(max(rounds, 10), {"": lambda: store.execute(f"INSERT INTO alone SELECT * FROM read {ONE_BLOCK}")})
+    print(f"  {'bound: the same columns, decoded, into a MergeTree alone':<56} {best[''] / spans * 1e6:8.2f}")
+    parts, begun = store.value(PARTS), time.process_time()
+    store.execute("SYSTEM START MERGES alone")
+    store.execute("OPTIMIZE TABLE alone FINAL")
+    used = time.process_time() - begun
+    print(f"  {f'bound: one merge of {parts} parts of these, a span':<56} {used / spans / parts * 1e6:8.2f}")
+    for name in ("read", "alone"):
+        store.execute(f"DROP TABLE {name}")
+
+
+def _with_merges(store: Store, batches: int, size: int) -> None:
     """New spans in each batch, until no merge runs any more; then what they take on disk."""
     tables = [row["name"] for row in store.rows(STORED)]
     for name in tables:
         store.execute(f"TRUNCATE TABLE {name}")
     store.execute("SYSTEM START MERGES")
-    made = [list(_batch(seed=10 + number)) for number in range(min(batches, 10))]
+    made = [list(_batch(10 + number, size)) for number in range(min(batches, 10))]
     before, begun, spans = _events(store), time.process_time(), 0
     for each in itertools.islice(itertools.cycle(made), batches):
         _insert(store, each)
@@ -234,7 +269,7 @@ def _feeding(settings: Kafka, told: Path, spans: int, rate: int = 0) -> Iterator
 
 def _feed(bootstrap: str, told: str, spans: int, rate: int) -> None:
     """Send requests as the receiver does, steadily; then tell where each is and when it was offered."""
-    payloads = list(_batch(seed=3))
+    payloads = list(_batch(3, LARGEST))
     producer = Producer(
         {"bootstrap.servers": bootstrap, "acks": "all", "compression.type": "lz4", "message.max.bytes": 10**7}
     )
@@ -284,14 +319,14 @@ def _print_profile(run: Callable[[], object]) -> None:
             print("\n".join([line for line in told.splitlines() if line.strip() and line[0] != "#"][:12]), end="\n\n")
 
 
-def _batch(seed: int, live: bool = True) -> Iterator[bytes]:
-    """Requests of 100 to 500 spans, a batch of the sink's together.
+def _batch(seed: int, size: int, live: bool = True) -> Iterator[bytes]:
+    """Requests of 100 to 500 spans, ``size`` spans together.
 
     Args:
         live: All have ended within the last seconds, as what is sent while it happens; else each request has a minute
             of its own.
     """
-    rng, left, now = random.Random(seed), LARGEST, time.time_ns()
+    rng, left, now = random.Random(seed), size, time.time_ns()
     while left > 0:
         spans = min(left, rng.randrange(100, 501))
         left -= spans
