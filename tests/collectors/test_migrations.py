@@ -276,6 +276,25 @@ def test_a_database_of_the_version_before_takes_what_comes_after_the_upgrade_and
     assert refused.value.transient, "a sink of the version before waits, and puts nothing aside"
 
 
+def test_after_the_upgrade_spans_of_140_mb_are_merged_into_a_part_of_columns_and_none_is_lost(
+    fresh: FreshStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, every = fresh(), migrations()
+    _pretend(monkeypatch, every[: [each.name for each in every].index("wide")])
+    migrate(older)
+    for letter in "ab":
+        rows = f"SELECT '2026-01-01', repeat('{letter}', 1000000) FROM numbers(70)"
+        older.execute(f"INSERT INTO otel_traces (Timestamp, StatusMessage) {rows}")
+    assert _merged(older) == ("Compact", 140)
+
+    _pretend(monkeypatch, every)
+    migrate(older)
+    assert _merged(older) == ("Wide", 140)
+    insert_exports(older, Signal.TRACES, [traces(span(name="after")).SerializeToString()], "token")
+    inserted = "database = currentDatabase() AND table = 'otel_traces' AND level = 0"
+    assert older.value(f"SELECT part_type FROM system.parts WHERE active AND {inserted}") == "Compact"
+
+
 @pytest.mark.parametrize("table", OFFICIAL)
 def test_the_tables_hold_every_column_of_the_official_exporter_with_its_type(store: Store, table: str) -> None:
     sql = "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
@@ -405,6 +424,16 @@ def _creating(version: int, *tables: str) -> Migration:
 def _created(store: Store) -> set[str]:
     found = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")
     return {row["name"] for row in found} - {"schema_migrations"}
+
+
+def _merged(store: Store) -> tuple[str, int]:
+    """Kind and rows of the one part that the spans are merged into."""
+    store.execute("OPTIMIZE TABLE otel_traces FINAL")
+    (part,) = store.rows(
+        """SELECT part_type, rows FROM system.parts
+        WHERE active AND database = currentDatabase() AND table = 'otel_traces'"""
+    )
+    return part["part_type"], part["rows"]
 
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, found: list[Migration]) -> None:
