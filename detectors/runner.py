@@ -8,6 +8,7 @@ from datetime import datetime
 
 from tidegauge import instruments
 from tidegauge.config import Detectors
+from tidegauge.detectors.daily import DailyRound
 from tidegauge.detectors.embedding import Embedder, ServiceRound
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.models import ModelRound
@@ -39,6 +40,7 @@ class DetectorLoop:
         self._sequential = SequentialRound(store, settings)
         self._performance = PerformanceRound(store, settings)
         self._services = ServiceRound(store, settings, embedder, mask)
+        self._daily = DailyRound(store, settings)
 
     def run(self, now: datetime) -> list[Finding]:
         """All findings of what was due at ``now``, as stored. The same ``now`` again finds nothing due.
@@ -53,6 +55,8 @@ class DetectorLoop:
             findings += _guarded(self._performance.run, model, now)
         for service in self._services.subjects(now):
             findings += _guarded(self._services.run, service, now)
+        for model in self._daily.due(now):
+            findings += _guarded(self._daily.run, model, now)
         return findings
 
 

@@ -28,10 +28,29 @@ WHERE timestamp > {since:DateTime64(6)} - INTERVAL 7 DAY AND timestamp <= {windo
 
 
 def finding(store: Store, finding_id: str) -> dict[str, Any] | None:
-    """The finding with this id, its evidence as ``bins`` and ``texts``; None when there is none."""
+    """The finding with this id, its evidence as ``bins``, ``texts`` and ``cause``; None when there is none."""
     rows = store.rows(ONE, {"id": finding_id})
     evidence = rows[0]["evidence"] if rows else ""
-    return rows[0] | {"bins": bins(evidence), "texts": texts(evidence)} if rows else None
+    return rows[0] | {"bins": bins(evidence), "texts": texts(evidence), "cause": cause(evidence)} if rows else None
+
+
+def cause(evidence: str) -> dict[str, Any] | None:
+    """The cause that a diagnosis found, or None where ``evidence`` is that of a test.
+
+    >>> cause('{"cause": "stale", "subject": "temp", "sure": "likely", "days": 3, "next": "look"}')["name"]
+    'stale: temp'
+    >>> cause('{"labels": ["a"]}')
+    """
+    try:
+        data = json.loads(evidence or "{}")
+        name, days = data["cause"], int(data["days"])
+        found = {each: str(data.get(each, "")) for each in ("part", "sure", "next")}
+        numbers = {str(key): value for key, value in dict(data.get("numbers", {})).items()}
+        follows = [str(each) for each in data.get("followed by", [])]
+    except (ValueError, TypeError, KeyError):
+        return None
+    words = ": ".join(str(each) for each in (name, data.get("subject")) if each)
+    return found | {"name": words, "days": days, "numbers": numbers, "follows": follows}
 
 
 def bins(evidence: str) -> dict[str, list[Any]] | None:

@@ -485,6 +485,7 @@ class Watch(Section):
     )
     features: tuple[Feature, ...] = Field((), description="what is declared of features: kind and range")
     performance: Performance = Performance()
+    diagnosis: bool = Field(True, description="of models: diagnosed once a day, see detectors.diagnosis")
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -560,6 +561,21 @@ class Watch(Section):
 LEAST_WEEKLY_TEXTS = 500
 
 
+class DailyDiagnosis(Section):
+    """A diagnosis of each model once a day; its sure causes are findings."""
+
+    enabled: bool = True
+    history_days: float = Field(42, ge=7, le=400, description="before a change, to learn what is usual")
+    times_usual: float = Field(
+        4,
+        ge=2,
+        le=32,
+        description="from so many times the usual on a cause is told; less: sooner, and more often falsely",
+    )
+    days_in_a_row: int = Field(2, ge=1, le=7, description="on which it must be seen before it is told")
+    models_per_run: int = Field(1, ge=1, description="diagnosed in one round of the detectors, after all else")
+
+
 class Detectors(Section):
     """Drift detection."""
 
@@ -579,6 +595,7 @@ class Detectors(Section):
     false_pages_per_month: float = Field(
         1, ge=0, description="wanted of each model from the tests that look at every hour; 0: none of them is run"
     )
+    diagnosis: DailyDiagnosis = DailyDiagnosis()
     models: tuple[Watch, ...] = (Watch(),)
     services: tuple[Watch, ...] = Field(
         (Watch(),), description="LLM services whose input texts are embedded and compared"

@@ -27,7 +27,7 @@ from tidegauge.alerting.replay import replay
 from tidegauge.alerting.rules import Rule, check_rules
 from tidegauge.alerting.states import Notice, Transition
 from tidegauge.collectors.schema import migrate
-from tidegauge.config import Detectors
+from tidegauge.config import DailyDiagnosis, Detectors
 from tidegauge.demo.assistant import diagnose
 from tidegauge.demo.assistant import faults as odd
 from tidegauge.demo.flights import faults
@@ -225,7 +225,8 @@ def flights_report(store: Store, texts: Sequence[str], day: date, stored: bool, 
     """The flights' part, with faults from ``day`` on."""
     last = day + DAYS_SINCE * DAY
     if not stored:
-        loop = DetectorLoop(store, Detectors(embedder="off"))
+        every = DailyDiagnosis(models_per_run=len(texts) + 1)
+        loop = DetectorLoop(store, Detectors(embedder="off", diagnosis=every))
         fly(store, FlightsStream(), texts, (day - DAYS_BEFORE * DAY, day, last), loop)
     since = day_end(day - DAY)
     stretch = Stretch(Window(since - DAY, day_end(last)), timedelta(hours=2), since)

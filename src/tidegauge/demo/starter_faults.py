@@ -1,4 +1,7 @@
-"""The faults that are replayed, and the rules of which one should tell: named before the replay was run."""
+"""The faults that are replayed, and the rules of which one should tell: named before the replay was run.
+
+Those on *Cause found* came with the daily diagnosis, for the five that nothing told.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,16 @@ FLIGHTS: Mapping[str, tuple[str, ...]] = {
     "threshold": ("Drift found: prediction",),
     "default:temp": ("Drift found: temp",),
     "outliers:distance": ("Drift found: distance",),
-    "precision:pressure": ("Drift found: pressure",),
+    "precision:pressure": ("Drift found: pressure", "Cause found: pressure"),
     "skew:plane_age": ("Drift found: plane_age",),
-    "swap:temp:humid": ("Drift found: temp", "Drift found: humid"),
-    "stale:temp": ("Drift found: temp", *_WORSE),
+    "swap:temp:humid": ("Drift found: temp", "Drift found: humid", "Cause found: temp", "Cause found: humid, temp"),
+    "stale:temp": ("Drift found: temp", *_WORSE, "Cause found: temp"),
     "timezone": ("Drift found: hour", "Drift found: minute_of_day"),
     "join": ("Drift found: plane_age", "Drift found: seats"),
-    "labels:UA": _WORSE,
+    "labels:UA": (*_WORSE, "Cause found: label"),
     "lost:late": ("Drift found: label", "Labels are missing"),
     "mix:UA": ("Drift found: carrier", "Drift found: volume"),
-    "concept:DL": ("Drift found: label", *_WORSE),
+    "concept:DL": ("Drift found: label", *_WORSE, "Cause found: error"),
     "calibration": ("Drift found: score",),
 }
 """After a colon the feature or slice that the rule should name."""

@@ -12,6 +12,7 @@ from tidegauge.metrics.sources import (
     CALLS,
     CALLS_1M,
     CAPPED,
+    CAUSES,
     CONVERSIONS,
     DELAYS,
     FEEDBACK,
@@ -45,6 +46,10 @@ _TOP_FINDINGS = f"""arrayStringConcat(arrayMap(t -> t.2, arraySlice(arrayReverse
      if(isNull(latest.5), '', concat(', since ', formatDateTime(assumeNotNull(latest.5), '%F %R'))),
      if(latest.6 = '', '', concat(', ', latest.6)))),
   latest.1 = 'drift')), 1, 5)), '; ')"""
+
+_TOLD = "latest.1 = 'drift' AND NOT startsWith(latest.3, 'told by ')"
+_TOP_CAUSES = f"""arrayStringConcat(arrayMap(t -> t.2, arraySlice(arrayReverseSort(t -> t.1, groupArrayIf(
+  (ifNull(latest.2, 0), latest.3), {_TOLD})), 1, 3)), '; ')"""
 
 
 def rate_of(name: str, title: str, sources: tuple[Source, ...], hits: str, samples: str, condition: str = "") -> Metric:
@@ -160,6 +165,8 @@ _MODEL_METRICS = (
     Metric("drift_findings", "Drift findings", "findings", Kind.FINDING, (FINDINGS,),
            {"value": "countIf(latest.1 = 'drift')", "samples": "countIf(latest.1 != 'undetermined')",
             "note": _TOP_FINDINGS}),
+    Metric("diagnosed_causes", "Causes found by the daily diagnosis", "findings", Kind.FINDING, (CAUSES,),
+           {"value": f"countIf({_TOLD})", "samples": "count()", "note": _TOP_CAUSES}),
     rate_of("label_contradiction_rate", "Share of labelled predictions whose labels contradict each other", (LABELLED,),
             "countIf(label_contradictions > 0)", "count()"),
     value_of("schema_changes", "Features that are new, gone or of another kind", "records", Kind.COUNT,

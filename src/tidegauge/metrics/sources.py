@@ -128,11 +128,23 @@ _TEST = ("subject", "feature", "detector", "dimension", "slice", "reference")
 FINDINGS = Source(
     "findings",
     f"""(SELECT {", ".join(_TEST)}, {_LATEST}
-         FROM findings WHERE window_end > {{start:DateTime64(6)}} AND window_end <= {{end:DateTime64(6)}}
+         FROM findings WHERE detector != 'diagnosis'
+           AND window_end > {{start:DateTime64(6)}} AND window_end <= {{end:DateTime64(6)}}
          GROUP BY {", ".join(_TEST)})""",  # noqa: S608 - constants
     "",
     {name: name for name in _TEST},
 )
+_CAUSE = ("subject", "feature", "dimension", "slice")
+CAUSES = Source(
+    "findings",
+    f"""(SELECT {", ".join(_CAUSE)}, argMax((verdict, effect, reason), (window_end, evaluated_at)) AS latest
+         FROM findings WHERE detector = 'diagnosis' AND feature != '*'
+           AND window_end > {{start:DateTime64(6)}} AND window_end <= {{end:DateTime64(6)}}
+         GROUP BY {", ".join(_CAUSE)})""",  # noqa: S608 - constants
+    "",
+    {name: name for name in _CAUSE},
+)
+"""Causes that the daily diagnosis told of, or saw on one day only."""
 MARKS = Source(
     "alert_responses",
     """(SELECT rule, fingerprint, fired_at, argMax(action, written_at) = 'true' AS right FROM alert_responses
