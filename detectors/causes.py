@@ -29,6 +29,8 @@ FEATURES: Mapping[str, tuple[str, ...]] = {"label": ("label", "error"), "loss": 
 """What a diagnosis says is changed, and the features of findings that say so; of a feature its own name."""
 RELATIONS = frozenset({"joined wrongly", "swapped"})
 """Of features that no longer fit each other it is seen late which one is at fault: those are one matter."""
+AT_ONCE = frozenset({"stale"})
+"""What shows on its first day alone, and so closely that chance does not do it: readings of the day before, again."""
 MOST_FEATURES = 3
 VAGUE = 4 / 3
 """So many times as far beyond the usual must be what says little of what happened, such as other outcomes."""
@@ -168,7 +170,7 @@ def matched(seen_now: Sighting, seen: Sequence[Seen]) -> Seen | None:
 def claim(now: Sighting, before: Seen | None, settings: DailyDiagnosis, since: datetime, told_by: str) -> Claim:
     """A cause as a finding: drift where it is told, stable on the first days on which it is seen."""
     days = 1 + (before.days if before and before.last else 0)
-    told = is_told(before, days, settings)
+    told = bool(before and before.told) or days >= settings.days_in_a_row or now.finding.cause in AT_ONCE
     finding, kept = now.finding, before if before and before.told else None
     words = f"{now.name} ({now.sure}) in {part_text(finding.part)} since {since:%Y-%m-%d %H:%M} UTC: "
     words += f"{finding.summary}; next: {step(finding)}"
@@ -186,11 +188,6 @@ def claim(now: Sighting, before: Seen | None, settings: DailyDiagnosis, since: d
         reason=words,
         evidence=json.dumps(_evidence(now, days, since)),
     )
-
-
-def is_told(before: Seen | None, days: int, settings: DailyDiagnosis) -> bool:
-    """Whether it was told lately, or is seen on so many days in a row."""
-    return bool(before and before.told) or days >= settings.days_in_a_row
 
 
 def over(seen: Seen) -> Claim:

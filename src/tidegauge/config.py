@@ -567,7 +567,7 @@ class DailyDiagnosis(Section):
     enabled: bool = True
     history_days: float = Field(42, ge=7, le=400, description="before a change, to learn what is usual")
     times_usual: float = Field(
-        4,
+        3,
         ge=2,
         le=32,
         description="from so many times the usual on a cause is told; less: sooner, and more often falsely",

@@ -197,6 +197,14 @@ def test_a_cause_under_another_name_goes_on_with_the_finding_that_was_told() -> 
     assert found.reason.startswith("swapped: humid, temp")
 
 
+def test_readings_of_the_day_before_show_on_their_first_day_alone_and_are_told_at_once() -> None:
+    columns = frozenset({"temp"})
+    again = replace(FLIPPED, cause="stale", stage=Stage.DATA, subject="temp", columns=columns, part=())
+    (sighting,) = sightings([diagnosis(again)], SETTINGS)
+
+    assert claim(sighting, None, SETTINGS, AT, "").verdict is Verdict.DRIFT
+
+
 @pytest.mark.parametrize(
     "changes",
     [
