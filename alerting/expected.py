@@ -286,9 +286,7 @@ def _findings(rule: Rule, detectors: Detectors) -> Said:
     if rule.above is None or rule.above < 0:
         return _unknown("only above a number of findings has the detectors' stated rate")
     if rule.metric == "diagnosed_causes":
-        return _unknown(
-            f"a diagnosis has no stated rate; what it told on calm days: docs/diagnosis.md; {_HISTORY}"
-        )
+        return _unknown(f"a diagnosis has no stated rate; what it told on calm days: docs/diagnosis.md; {_HISTORY}")
     most = max((_per_week(each) for each in (*detectors.models, *detectors.services)), default=0.0)
     found = most + detectors.false_pages_per_month * 7 / 30
     return found, Basis.DETECTORS, "the detectors' stated rate, while nothing drifts"

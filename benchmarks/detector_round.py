@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidegauge.collectors.schema import migrate
-from tidegauge.config import Detectors, Reference, Watch
+from tidegauge.config import DailyDiagnosis, Detectors, Reference, Watch
 from tidegauge.detectors.runner import DetectorLoop
 from tidegauge.store import Store
 
@@ -53,7 +53,8 @@ def _year(store: Store, options: argparse.Namespace, window_hours: float) -> dic
         pairs=options.pairs,
         rollups=options.rollups,
     )
-    loop = DetectorLoop(store, Detectors(models=(watch,), embedder="off", false_pages_per_month=0))
+    off = DailyDiagnosis(enabled=False)
+    loop = DetectorLoop(store, Detectors(models=(watch,), embedder="off", false_pages_per_month=0, diagnosis=off))
     spent: list[float] = []
     verdicts: Counter[str] = Counter()
     for day in range(1, options.days + 1):

@@ -9,7 +9,7 @@ import pytest
 
 from tidegauge.alerting.rules import Rule, check_rules
 from tidegauge.alerting.states import Transition
-from tidegauge.config import Detectors
+from tidegauge.config import DailyDiagnosis, Detectors
 from tidegauge.demo import starter
 from tidegauge.demo.assistant import faults as odd
 from tidegauge.demo.flights import data, faults
@@ -65,7 +65,8 @@ def test_each_fault_is_told_once_by_its_rule_with_its_cause_and_nothing_is_told_
 def test_what_is_copied_for_a_fault_is_what_would_have_been_found(store: Store) -> None:
     none = "drop:0.000001"
     days = date(2013, 8, 12), date(2013, 8, 22), date(2013, 8, 23)
-    starter.fly(store, FlightsStream(sample=0.1), [none], days, DetectorLoop(store, Detectors(embedder="off")))
+    both = Detectors(embedder="off", diagnosis=DailyDiagnosis(models_per_run=2))
+    starter.fly(store, FlightsStream(sample=0.1), [none], days, DetectorLoop(store, both))
 
     def all_of(name: str) -> list[str]:
         sql = """SELECT feature, detector, window_end, verdict, round(statistic, 9), round(effect_floor, 9), since,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegauge.config import Detectors, Reference, Watch
+from tidegauge.config import DailyDiagnosis, Detectors, Reference, Watch
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.runner import DetectorLoop
 from tidegauge.store import Store
@@ -105,9 +105,10 @@ class Stream:
 
 
 def settings(**changes: Any) -> Detectors:
-    """Daily windows against the training rows, sliced by port; not the tests that look at every hour."""
+    """Daily windows against the training rows, sliced by port; neither tests of every hour nor diagnoses."""
     watch = {"reference": Reference(kind="training"), "slices": ("port",)} | changes
-    return Detectors(models=(Watch(**watch),), embedder="off", false_pages_per_month=0)
+    off = DailyDiagnosis(enabled=False)
+    return Detectors(models=(Watch(**watch),), embedder="off", false_pages_per_month=0, diagnosis=off)
 
 
 def loop(store: Store, **changes: Any) -> DetectorLoop:

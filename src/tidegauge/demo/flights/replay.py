@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tidegauge.config import Detectors, Watch
+from tidegauge.config import DailyDiagnosis, Detectors, Watch
 from tidegauge.demo.flights.stream import FlightsStream
 from tidegauge.detectors.finding import Finding
 from tidegauge.detectors.runner import DetectorLoop
@@ -76,7 +76,8 @@ def replay(store: Store, stream: FlightsStream, watch: Watch) -> list[Finding]:
     """Empty the tables, log the training set, then each day; what the detectors found after each that has flights."""
     for table in FILLED:
         store.execute(f"TRUNCATE TABLE {table}")
-    settings = Detectors(models=(watch,), embedder="off", false_pages_per_month=0)
+    off = DailyDiagnosis(enabled=False)
+    settings = Detectors(models=(watch,), embedder="off", false_pages_per_month=0, diagnosis=off)
     client, loop = Direct(store), DetectorLoop(store, settings)
     stream.send_training(client)
     findings: list[Finding] = []
