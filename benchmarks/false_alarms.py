@@ -27,11 +27,16 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
+from tidegauge.detectors.profile import CategoryPart
+from tidegauge.detectors.questions import STANDARD
 from tidegauge.detectors.sequential.baseline import Baseline, Blocks, slots_of
 from tidegauge.detectors.sequential.bets import BettingProcess
 from tidegauge.detectors.sequential.conformal import Jumper, p_values, slack_of
 from tidegauge.detectors.sequential.e_detectors import log_thresholds
 from tidegauge.detectors.sequential.monitor import Monitor, State
+from tidegauge.detectors.sketches.binning import Binning
+from tidegauge.detectors.sketches.counts import MOST_NAMES, Counts
+from tidegauge.detectors.sketches.profile import about_capped
 from tidegauge.detectors.statistics import (
     NumericBins,
     Result,
@@ -53,6 +58,8 @@ from tidegauge.detectors.statistics import (
     wasserstein,
     wrong_type,
 )
+from tidegauge.detectors.traffic import Category, Traffic
+from tidegauge.model import ALL
 
 Rng = np.random.Generator
 SIZES = (50, 200, 1_000, 10_000, 100_000)
@@ -122,6 +129,38 @@ def categorical_case(name: str, categories: int) -> Case:
     return Case(name, f"{categories} categories", p)
 
 
+MANY = {"100 equal": 100, "1,000 equal": 1_000, "10,000 equal": 10_000, "1,000 Zipf": 1_000, "10,000 Zipf": 10_000}
+
+
+def names_case(name: str, kind: str, *, counted: bool = False) -> Case:
+    """Many categories as the round compares them, on cells that the reference chose; ``counted`` keeps 1,000 names."""
+    law = np.full(MANY[kind], 1 / MANY[kind]) if kind.endswith("equal") else shares(MANY[kind])
+
+    def p(rng: Rng, n: int, m: int) -> float | None:
+        return p_of(of_names(name, rng.multinomial(n, law), rng.multinomial(m, law), counted=counted))
+
+    return Case(name, f"{kind} categories{', from counts' if counted else ''}", p)
+
+
+def of_names(name: str, left: np.ndarray, right: np.ndarray, *, counted: bool = False) -> object:
+    """What a detector says of the rows of many categories."""
+    sides = [part_of(each, counted=counted) for each in (left, right)]
+    for each in about_capped("x", ALL, sides[0], sides[1], STANDARD):
+        if name == each.detector:
+            return each.outcome
+        for follower, compute in each.followers:
+            if name == follower:
+                return compute()
+    return None
+
+
+def part_of(rows: np.ndarray, *, counted: bool) -> CategoryPart:
+    if not counted:
+        return CategoryPart(int(rows.sum()), {f"n{at}": int(rows[at]) for at in np.flatnonzero(rows)})
+    names, codes = tuple(f"n{at}" for at in range(len(rows))), np.repeat(np.arange(len(rows), dtype=np.int32), rows)
+    return Counts.of(Traffic(len(codes), {}, {"x": Category(codes, names)}), Binning(3600)).category(ALL, "x")
+
+
 def rate_case(share: float) -> Case:
     def p(rng: Rng, n: int, m: int) -> float | None:
         return p_of(missing_share(int(rng.binomial(n, share)), n, int(rng.binomial(m, share)), m))
@@ -170,6 +209,11 @@ def cases() -> Iterator[Case]:
         for name in ("chi_squared", "psi", "new_categories"):
             if (name == "new_categories") == (categories == 10_000):  # with few categories none is ever new
                 yield categorical_case(name, categories)
+    for kind, categories in MANY.items():
+        for name in ("chi_squared", "psi", "risen_category"):
+            yield names_case(name, kind)
+            if categories > MOST_NAMES and name != "psi":
+                yield names_case(name, kind, counted=True)
     yield rate_case(0.01)
     yield rate_case(0.3)
     yield fault_case(0.001)
@@ -181,7 +225,7 @@ def cases() -> Iterator[Case]:
 
 
 def repetitions(case: Case, size: int, most: int) -> int:
-    costly = 400 if case.method in ("mmd", "wasserstein") else most
+    costly = 400 if case.method in ("mmd", "wasserstein") else 1000 if ",000" in case.data else most
     return min(most, costly, max(200, int(20_000_000 / (size + 10_000))))
 
 

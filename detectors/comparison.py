@@ -32,6 +32,7 @@ from tidegauge.detectors.statistics.arrays import IntArray
 from tidegauge.detectors.statistics.missing import FLOOR, share_shift
 from tidegauge.detectors.statistics.new_categories import FLOOR as NEW_FLOOR
 from tidegauge.detectors.statistics.result import beyond_noise
+from tidegauge.detectors.statistics.shared_cells import Cells, shared_cells
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice
 
@@ -56,14 +57,22 @@ def about_numeric(
 
 
 def about_categorical(
-    feature: str, part: Slice, reference: CategoryPart, current: CategoryPart, questions: Questions = STANDARD
+    feature: str,
+    part: Slice,
+    reference: CategoryPart,
+    current: CategoryPart,
+    questions: Questions = STANDARD,
+    tested: Cells | None = None,
 ) -> list[Hypothesis]:
-    """All that is asked about a categorical feature; of the errors of a classifier, how many there are."""
+    """All that is asked about a categorical feature; of the errors of a classifier, how many there are.
+
+    ``tested`` are the cells that p-values are of, where these two sides do not show them.
+    """
     if feature == "error":
         return compare_error(part, reference, current)
     if not current.counts:
         return asked(compare_missing(feature, part, reference, current), questions)
-    found = compare_categorical(feature, part, reference, current)
+    found = compare_categorical(feature, part, reference, current, tested)
     return [*asked(found, questions), *about_names(feature, part, reference, current, questions)]
 
 
@@ -105,13 +114,18 @@ def compare_numeric(
     return found + asked(shares, questions)
 
 
-def compare_categorical(feature: str, part: Slice, reference: CategoryPart, current: CategoryPart) -> list[Hypothesis]:
+def compare_categorical(
+    feature: str, part: Slice, reference: CategoryPart, current: CategoryPart, tested: Cells | None = None
+) -> list[Hypothesis]:
     """Distribution over the frequent categories, categories never seen before, missing values."""
     counts = _counts(reference, current)
+    if tested is None and reference.bins.rare:
+        tested = shared_cells(reference.counts, current.counts)
     evidence = partial(shares_of, lambda: reference.bins.labels, *counts)
-    followers: tuple[tuple[str, Compute], ...] = (("psi", partial(psi, *counts)), *divergences(*counts))
+    first: Compute = partial(psi, *counts, tested=tested)
+    followers = (("psi", first), *divergences(*counts, tested))
     return [
-        Hypothesis(feature, part, "chi_squared", chi_squared(*counts), followers, evidence),
+        Hypothesis(feature, part, "chi_squared", chi_squared(*counts, tested=tested), followers, evidence),
         Hypothesis(feature, part, "new_categories", _new_categories(part, reference, current)),
         *compare_missing(feature, part, reference, current),
     ]
@@ -189,9 +203,10 @@ def numeric_labels(bins: NumericBins) -> list[str]:
     return [f"< {edges[0]}", *between, f">= {edges[-1]}"]
 
 
-def divergences(reference: IntArray, current: IntArray) -> tuple[tuple[str, Compute], ...]:
+def divergences(reference: IntArray, current: IntArray, tested: Cells | None = None) -> tuple[tuple[str, Compute], ...]:
     """What follows PSI: the same in other units."""
-    return (("kl", partial(kl, reference, current)), ("jensen_shannon", partial(jensen_shannon, reference, current)))
+    measures = (("kl", kl), ("jensen_shannon", jensen_shannon))
+    return tuple((name, partial(measure, reference, current, tested=tested)) for name, measure in measures)
 
 
 def _counts(reference: CategoryPart, current: CategoryPart) -> tuple[IntArray, IntArray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from tidegauge.detectors.profile import CategoryPart, NumericPart
 from tidegauge.detectors.questions import Questions
@@ -16,10 +17,12 @@ from tidegauge.detectors.statistics import (
     out_of_range,
     outliers,
     quantile_shift,
+    risen_category,
     variance_shift,
     wrong_type,
 )
 from tidegauge.detectors.statistics.lost_categories import FLOOR as LOST_FLOOR
+from tidegauge.detectors.statistics.risen_category import Uncounted, most_risen
 from tidegauge.detectors.verdicts import Hypothesis
 from tidegauge.model import ALL, Slice
 
@@ -54,15 +57,37 @@ def about_values(
 def about_names(
     feature: str, part: Slice, reference: CategoryPart, current: CategoryPart, questions: Questions
 ) -> Iterator[Hypothesis]:
-    """Whether categories are lost. Where none is, in a slice, the answer is known without a test: p is 1."""
-    if "lost_categories" not in questions.tests:
-        return
-    if part == ALL or not reference.counts.keys() <= current.counts.keys():
-        outcome = lost_categories(reference.counts, current.counts)
-    else:
-        sizes = sum(reference.counts.values()), sum(current.counts.values())
-        outcome = Result("lost_categories", 0.0, 1.0, 0.0, LOST_FLOOR, *sizes)
-    yield Hypothesis(feature, part, "lost_categories", outcome)
+    """Whether categories are lost, and whether one has become frequent that has no cell of its own.
+
+    Where none is lost, in a slice, the answer is known without a test: p is 1.
+    """
+    if "lost_categories" in questions.tests:
+        if part == ALL or not reference.counts.keys() <= current.counts.keys():
+            outcome = lost_categories(reference.counts, current.counts)
+        else:
+            sizes = sum(reference.counts.values()), sum(current.counts.values())
+            outcome = Result("lost_categories", 0.0, 1.0, 0.0, LOST_FLOOR, *sizes)
+        yield Hypothesis(feature, part, "lost_categories", outcome)
+    if "risen_category" in questions.tests and reference.bins.rare:
+        yield about_risen(feature, part, reference.counts, current.counts, reference.bins.names)
+
+
+def about_risen(
+    feature: str,
+    part: Slice,
+    reference: Mapping[str, int],
+    current: Mapping[str, int],
+    apart: Collection[str],
+    uncounted: Uncounted | None = None,
+) -> Hypothesis:
+    """Whether a category that is not ``apart`` became frequent; its shares are the evidence."""
+
+    def evidence() -> str:
+        rise = most_risen(reference, current, apart=apart, uncounted=uncounted)
+        return json.dumps({"labels": [rise.name], "reference": [rise.before], "current": [rise.now]}) if rise else ""
+
+    outcome = risen_category(reference, current, apart=apart, uncounted=uncounted)
+    return Hypothesis(feature, part, "risen_category", outcome, evidence=evidence)
 
 
 def about_types(feature: str, wrong: tuple[int, int], rows: tuple[int, int], questions: Questions) -> list[Hypothesis]:

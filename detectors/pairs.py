@@ -27,7 +27,7 @@ MOST_SHARE = 0.9
 """Of a slice: a larger pair is that slice."""
 TIMES = 2.0
 """A pair must have gone more than so many times as far as the rest of each slice."""
-SHARES = ("missing", "non_finite", "new_categories", "lost_categories", "out_of_range")
+SHARES = ("missing", "non_finite", "new_categories", "lost_categories", "risen_category", "out_of_range")
 """Their effect is a share of rows."""
 
 

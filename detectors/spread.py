@@ -62,7 +62,7 @@ LEAST_ROWS = 50
 """Of a part of the traffic in one window of the reference; smaller ones are left out."""
 HOUR_S = 3600
 QUADRATIC = frozenset({"psi", "kl", "mmd", "random_features"})
-NONE_IS_ZERO = {"missing": 0.0, "non_finite": 0.0, "new_categories": 0.0, "wrong_type": 0.0}
+NONE_IS_ZERO = {"missing": 0.0, "non_finite": 0.0, "new_categories": 0.0, "risen_category": 0.0, "wrong_type": 0.0}
 """Of these no answer means that there was nothing to count."""
 ENDS = dict.fromkeys(("ks", "error_rate", "lost_categories", "out_of_range", "outliers", *NONE_IS_ZERO), 1.0)
 BINNED = {"psi": psi, "kl": kl, "jensen_shannon": jensen_shannon, "chi_squared": chi_squared}

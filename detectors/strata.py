@@ -31,7 +31,7 @@ LEAST_IN_SEGMENT, LEAST_IN_ALL = 10, 50
 CHANCE = 0.01
 QUADRATIC = frozenset({"psi", "kl"})
 UNTOLD = frozenset(
-    {"new_categories", "lost_categories", "out_of_range", "outliers", "wrong_type"}
+    {"new_categories", "lost_categories", "risen_category", "out_of_range", "outliers", "wrong_type"}
     | {"volume", "duplicates", "repeated_ids"}
 )
 """Of these the cells of a feature say nothing."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from tidegauge.detectors.finding import Claim, Verdict
 from tidegauge.detectors.statistics import Outcome, Result, Undetermined, benjamini_hochberg
+from tidegauge.detectors.told_once import told_once
 from tidegauge.model import ALL, Slice
 
 Floors: TypeAlias = Callable[[str, Slice, str, Result], Result]
@@ -46,6 +47,7 @@ def judge(
     floors: Floors | None = None,
     alone: Alone | None = None,
     everywhere_apart: bool = False,
+    shown: Collection[str] | None = None,
 ) -> list[Claim]:
     """All claims of one evaluation: drift where the adjusted p-value is at most ``rate`` and the effect at its floor.
 
@@ -53,7 +55,8 @@ def judge(
     tested, half of it is theirs, so that what all other questions lose does not depend on how many pairs there are.
     ``floors`` may raise the floor of a result; of a slice it is asked only about what would be drift otherwise.
     ``alone`` is asked only about pairs that could be drift. With ``everywhere_apart`` what is asked of all traffic has
-    a share of its own as well, so that it loses nothing to the slices.
+    a share of its own as well, so that it loses nothing to the slices. ``shown`` are the detectors whose claims will
+    be read, where that is not all of them: what one of the others says counts as not told.
     """
     tested = [each for each in hypotheses if _p(each.outcome) is not None]
     families: dict[int, list[Hypothesis]] = {}
@@ -67,7 +70,7 @@ def judge(
     claims = [claim for each in hypotheses for claim in _claims(each, adjusted.get(id(each)), rate, floors)]
     drifting = {(each.feature, each.detector, each.part) for each in claims if each.verdict is Verdict.DRIFT}
     inside = _by_side(drifting)
-    told = [_placed(claim, drifting, inside) for claim in claims]
+    told = [_placed(claim, drifting, inside) for claim in told_once(claims, shown)]
     return [_quiet(claim) if (claim.feature, claim.part) in answered else claim for claim in told]
 
 

@@ -16,6 +16,7 @@ from tidegauge.detectors.finding import Claim
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.questions import Questions
 from tidegauge.detectors.statistics import Outcome, Result, Undetermined
+from tidegauge.detectors.told_once import RISEN
 from tidegauge.detectors.traffic import OUTPUTS, Traffic
 from tidegauge.detectors.verdicts import Hypothesis, judge, worth_a_row
 from tidegauge.errors import InvalidRecord
@@ -28,7 +29,8 @@ USUAL = frozenset({*DEFAULT_TESTS, "kl", "jensen_shannon"}.difference(OF_ALL_ROW
 IN_CELLS = frozenset({"psi", "kl", "jensen_shannon"})
 HEADS = frozenset({"psi", "chi_squared"})
 """The divergences follow one of these: they share its p-value."""
-UNSORTED = IN_CELLS | HEADS | {"missing", "non_finite", "new_categories", "lost_categories", "wrong_type"}
+OF_NAMES = frozenset({"new_categories", "lost_categories", "risen_category"})
+UNSORTED = IN_CELLS | HEADS | OF_NAMES | {"missing", "non_finite", "wrong_type"}
 ALWAYS = frozenset({"schema", "reference", "slice"})
 """What is told whatever was asked: why something could not be."""
 PREFIX = "feature:"
@@ -86,7 +88,8 @@ def compare(
     bases = [Traffic(each.rows, dimensions={name: each.slices(name) for name in slices}) for each in sides]
     parts = Parts(Profile(bases[0]), Profile(bases[1]), max_slices)
     reading = Reading(sides, bases, parts.tested, asked, frozenset(categorical), false_discovery_rate)
-    claims = [*parts.untested, *judge([each for name in names for each in reading.about(name)], false_discovery_rate)]
+    found = [each for name in names for each in reading.about(name)]
+    claims = [*parts.untested, *judge(found, false_discovery_rate, shown=asked)]
     told = (each for each in claims if worth_a_row(each) and _wanted([each.detector], asked))
     return Comparison(sides[0].rows, sides[1].rows, false_discovery_rate, tuple(names), tuple(_shown(claims, told)))
 
@@ -129,9 +132,10 @@ def _shown(claims: Iterable[Claim], told: Iterable[Claim]) -> Iterator[Claim]:
 
     The shares of the cells stand with the first detector of a family; where that one was not asked for, with the next.
     """
-    evidence = {(each.feature, each.part): each.evidence for each in claims if each.evidence}
+    evidence = {(each.feature, each.part): each.evidence for each in claims if each.evidence and each.detector != RISEN}
     for each in told:
         shares = evidence.pop((each.feature, each.part), "") if each.detector in OF_VALUES else ""
+        shares = each.evidence if each.detector == RISEN else shares
         yield replace(each, feature=each.feature.removeprefix(PREFIX), evidence=shares)
 
 

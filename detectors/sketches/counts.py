@@ -14,11 +14,16 @@ from tidegauge.detectors.profile import CategoryPart, Profile
 from tidegauge.detectors.sketches.binning import Binning
 from tidegauge.detectors.sketches.numeric import NumericSketch
 from tidegauge.detectors.statistics.bins import MOST_CATEGORIES, CategoryBins
+from tidegauge.detectors.statistics.risen_category import Uncounted
+from tidegauge.detectors.statistics.shared_cells import Cells, shared_cells
 from tidegauge.detectors.traffic import Traffic
 from tidegauge.model import ALL, Slice
 
 OTHER = "(other)"
 MOST_NAMES, SURELY = 1000, 5
+HIDDEN = 3 / MOST_NAMES
+"""The largest share of rows that a name can have which was left out: it had less than a thousandth of those of each
+stretch that left it out, as a thousand names had more; minutes, hours and days leave out one after the other."""
 Key: TypeAlias = tuple[Slice, str]
 EMPTY_MAX, EMPTY_MIN = -np.inf, np.inf
 
@@ -222,6 +227,46 @@ def folded(reference: CategoryPart, current: CategoryPart) -> tuple[CategoryPart
     sure = {name: count for name, count in known.items() if count >= SURELY * least}
     own = CategoryBins.fit(sure, MOST_CATEGORIES - 1).names
     return _kept(reference, own), _kept(current, own)
+
+
+def together(reference: CategoryPart, current: CategoryPart) -> Cells:
+    """The cells that both sides choose together, of the names that both are sure to have counted.
+
+    A name is, if it has five times the rows of the least ones that the two sides kept; all others are one.
+
+    >>> before, now = CategoryPart(1100, {"a": 600, "b": 20, OTHER: 480}), CategoryPart(100, {"a": 55, "b": 1, "c": 44})
+    >>> [each.tolist() for each in together(before, now)]
+    [[600, 500], [55, 45]]
+    """
+    sides = reference.counts, current.counts
+    least = sum(
+        min((rows for name, rows in each.items() if name != OTHER), default=0) for each in sides if OTHER in each
+    )
+    both = Counter(reference.counts) + Counter(current.counts)
+    own = [name for name, rows in both.items() if name != OTHER and rows >= SURELY * least]
+    return shared_cells(_kept(reference, own).counts, _kept(current, own).counts)
+
+
+def uncounted(reference: CategoryPart, current: CategoryPart) -> Uncounted:
+    """The rows of names that were left out on both sides."""
+    return Uncounted(reference.counts.get(OTHER, 0), current.counts.get(OTHER, 0), HIDDEN)
+
+
+def named(part: CategoryPart) -> dict[str, int]:
+    """The rows of the names that were kept."""
+    return {name: rows for name, rows in part.counts.items() if name != OTHER}
+
+
+def less(whole: CategoryPart, part: CategoryPart) -> CategoryPart:
+    """The rows of ``whole`` that are not in ``part``, a stretch of it.
+
+    >>> less(CategoryPart(100, {"a": 60, OTHER: 40}), CategoryPart(30, {"a": 10, "b": 15, OTHER: 5})).counts
+    {'a': 50, '(other)': 20}
+    """
+    left = {name: rows - part.counts.get(name, 0) for name, rows in named(whole).items()}
+    known = {name: rows for name, rows in left.items() if rows > 0}
+    rest = sum(whole.counts.values()) - sum(part.counts.values()) - sum(known.values())
+    return CategoryPart(whole.rows - part.rows, known | ({OTHER: rest} if rest > 0 else {}))
 
 
 def _kept(part: CategoryPart, names: Sequence[str]) -> CategoryPart:

@@ -17,9 +17,10 @@ from tidegauge.detectors.comparison import (
     numeric_labels,
     shares_of,
 )
+from tidegauge.detectors.integrity import about_risen
 from tidegauge.detectors.profile import CategoryPart, Profile
 from tidegauge.detectors.questions import STANDARD, Questions
-from tidegauge.detectors.sketches.counts import OTHER, Counts, Kinds, folded
+from tidegauge.detectors.sketches.counts import OTHER, Counts, Kinds, folded, less, named, together, uncounted
 from tidegauge.detectors.sketches.integrity import about_cells
 from tidegauge.detectors.sketches.numeric import NumericSketch, ks, out_of_range, wasserstein
 from tidegauge.detectors.spans import own_windows
@@ -180,11 +181,8 @@ class SketchedWindows:
                 now = each.number(part, feature)
                 yield about_sketch(feature, part, whole.number(part, feature) - now, now, self._questions)
             else:
-                all_of, here = folded(whole.category(part, feature), each.category(part, feature))
-                left = {name: count - here.counts.get(name, 0) for name, count in all_of.counts.items()}
-                seen = {name: count for name, count in left.items() if count > 0}
-                rest = CategoryPart(all_of.rows - here.rows, seen)
-                yield about_capped(feature, part, rest, here, self._questions)
+                here = each.category(part, feature)
+                yield about_capped(feature, part, less(whole.category(part, feature), here), here, self._questions)
 
     def _ends(self, feature: str, part: Slice, windows: int) -> dict[str, float]:
         counts, rows = self._reference.counts, self._reference.counts.sizes[part] // max(1, windows)
@@ -197,11 +195,16 @@ class SketchedWindows:
 def about_capped(
     feature: str, part: Slice, reference: CategoryPart, current: CategoryPart, questions: Questions
 ) -> list[Hypothesis]:
-    """Where names beyond the most frequent were left out, none is called lost or new."""
-    if OTHER in reference.counts or OTHER in current.counts:
-        questions = replace(questions, tests=questions.tests - {"lost_categories", "new_categories"})
-        reference, current = folded(reference, current)
-    return about_categorical(feature, part, reference, current, questions)
+    """Where names beyond the most frequent were left out, none is called lost or new; one may have risen."""
+    if OTHER not in reference.counts and OTHER not in current.counts:
+        return about_categorical(feature, part, reference, current, questions)
+    few = folded(reference, current)
+    known = replace(questions, tests=questions.tests - {"lost_categories", "new_categories", "risen_category"})
+    found = about_categorical(feature, part, *few, known, together(reference, current))
+    if "risen_category" in questions.tests and current.counts:
+        apart, left = few[0].bins.names, uncounted(reference, current)
+        found.append(about_risen(feature, part, named(reference), named(current), apart, left))
+    return found
 
 
 def about_sketch(

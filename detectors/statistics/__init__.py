@@ -25,6 +25,7 @@ from tidegauge.detectors.statistics.psi import psi
 from tidegauge.detectors.statistics.quantile_shift import quantile_shift
 from tidegauge.detectors.statistics.random_features import Buckets, FeatureMap, random_features
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined
+from tidegauge.detectors.statistics.risen_category import risen_category
 from tidegauge.detectors.statistics.variance_shift import variance_shift
 from tidegauge.detectors.statistics.volume import volume
 from tidegauge.detectors.statistics.wasserstein import wasserstein
@@ -60,6 +61,7 @@ __all__ = [
     "quantile_shift",
     "random_features",
     "repeated_ids",
+    "risen_category",
     "variance_shift",
     "volume",
     "wasserstein",

@@ -4,6 +4,9 @@ Near zero every one of them is the same quadratic form. With N reference and M c
 PSI / (1/N + 1/M) follows chi-squared with B - 1 degrees of freedom (Yurdakul and Naranjo 2020), and KL is about
 PSI / 2, the Jensen-Shannon divergence and the squared Hellinger distance about PSI / 8 (in nats). So one p-value
 serves all, and their effect floors say the same thing: the debiased PSI reaches 0.1.
+
+Where the reference chose which of many categories are cells, the p-value is that of cells which both samples chose
+together (``shared_cells``), and the effect is at most what is found in those: chosen cells shrink by chance.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from scipy.special import chdtrc, chdtri
 
 from tidegauge.detectors.statistics.arrays import FloatArray, IntArray, floats
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined, settled
+from tidegauge.detectors.statistics.shared_cells import Cells
 
 PSI_FLOOR = 0.1
 GATE_ALPHA = 0.001
@@ -162,8 +166,11 @@ def divergence(
     current: IntArray,
     floor: float,
     measure: Callable[[Pair], tuple[float, float]],
+    tested: Cells | None = None,
 ) -> Outcome:
     """Run one divergence: ``measure`` gives its value and its debiased effect, the rest is common to all.
+
+    ``tested`` are the cells that both samples chose together, where the reference chose these.
 
     >>> divergence("demo", np.array([500, 500]), np.array([300, 200]), 0.1, lambda pair: (1.0, 0.5)).effect
     0.5
@@ -172,5 +179,9 @@ def divergence(
     if isinstance(pair, Undetermined):
         return pair
     value, effect = measure(pair)
+    asked = pair
+    if tested:
+        asked = Pair(*occupied(*tested))
+        effect = min(effect, measure(asked)[1])
     sizes = int(pair.reference.sum()), int(pair.current.sum())
-    return settled(Result(method, value, pair.p_value(), effect, floor, *sizes))
+    return settled(Result(method, value, asked.p_value(), effect, floor, *sizes))

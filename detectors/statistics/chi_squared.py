@@ -10,6 +10,7 @@ from scipy.special import chdtrc, gammaincc
 from tidegauge.detectors.statistics.arrays import FloatArray, IntArray
 from tidegauge.detectors.statistics.binned import merge_sparse, occupied, reason_against
 from tidegauge.detectors.statistics.result import Outcome, Result, Undetermined, settled
+from tidegauge.detectors.statistics.shared_cells import Cells
 
 FLOOR = 0.1
 FEW = 20.0
@@ -19,7 +20,9 @@ FALLING = ((1.0,), (1.0, 1.0), (), (1.0, 7.0, 6.0, 1.0), (), (1.0, 31.0, 90.0, 6
 """x, x² , x⁴ and x⁶ as sums of falling factorials x, x (x - 1), ... (Stirling's numbers)."""
 
 
-def chi_squared(reference: IntArray, current: IntArray, *, floor: float = FLOOR) -> Outcome:
+def chi_squared(
+    reference: IntArray, current: IntArray, *, floor: float = FLOOR, tested: Cells | None = None
+) -> Outcome:
     """X² = N M sum (r/N - c/M)² / (r + c), the contingency statistic of two rows, with B - 1 degrees of freedom.
 
     Range: 0 upwards; no unit; symmetric. The reference is a sample too, not the truth. Cells that expect fewer than 5
@@ -27,8 +30,9 @@ def chi_squared(reference: IntArray, current: IntArray, *, floor: float = FLOOR)
     the first three moments that X² has if the rows are dealt anew (``moments``): chi-squared's own tail is a sixth too
     light there. ``effect`` is Cramer's V with Bergsma's bias correction, at the
     balanced size 4NM / (N + M): V as it would be in two samples of equal size, so that a long reference does not
-    shrink it. Sources: Pearson 1900; Cochran 1954; Haldane, Biometrika, 1940; Bergsma, Journal of the Korean
-    Statistical Society, 2013.
+    shrink it. Where the reference chose which categories are cells, ``tested`` are those that both samples chose
+    together: p is theirs, and V at most what it is there (``shared_cells``). Sources: Pearson 1900; Cochran 1954;
+    Haldane, Biometrika, 1940; Bergsma, Journal of the Korean Statistical Society, 2013.
 
     >>> import numpy as np
     >>> result = chi_squared(np.array([500, 500]), np.array([300, 200]))
@@ -45,10 +49,21 @@ def chi_squared(reference: IntArray, current: IntArray, *, floor: float = FLOOR)
     cells = len(merged[0])
     if cells < 2:
         return Undetermined("chi_squared", "fewer than 2 cells expect 5 rows of the smaller sample", n, m)
-    value = _statistic(*merged)
-    p_value = _p_value(merged[0] + merged[1], value, (n, m))
+    value, p_value, effect = _measured(*merged)
+    if tested:
+        _, p_value, within = _measured(*merge_sparse(*occupied(*tested)))
+        effect = min(effect, within)
     note = f"{len(used[0]) - cells + 1} sparse cells merged" if len(used[0]) > cells else ""
-    return settled(Result("chi_squared", value, p_value, _v(value, cells, n, m), floor, n, m, note=note))
+    return settled(Result("chi_squared", value, p_value, effect, floor, n, m, note=note))
+
+
+def _measured(reference: IntArray, current: IntArray) -> tuple[float, float, float]:
+    """The statistic, its p-value and V, of cells of which none is sparse."""
+    if len(reference) < 2:
+        return 0.0, 1.0, 0.0
+    n, m = int(reference.sum()), int(current.sum())
+    value = _statistic(reference, current)
+    return value, _p_value(reference + current, value, (n, m)), _v(value, len(reference), n, m)
 
 
 def _statistic(reference: IntArray, current: IntArray) -> float:

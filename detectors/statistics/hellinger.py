@@ -9,11 +9,12 @@ import numpy as np
 from tidegauge.detectors.statistics.arrays import IntArray
 from tidegauge.detectors.statistics.binned import PSI_FLOOR, Pair, divergence
 from tidegauge.detectors.statistics.result import Outcome
+from tidegauge.detectors.statistics.shared_cells import Cells
 
 FLOOR = math.sqrt(PSI_FLOOR / 8)
 
 
-def hellinger(reference: IntArray, current: IntArray, *, floor: float = FLOOR) -> Outcome:
+def hellinger(reference: IntArray, current: IntArray, *, floor: float = FLOOR, tested: Cells | None = None) -> Outcome:
     """sqrt(sum (sqrt(p) - sqrt(q))² / 2), of the smoothed shares.
 
     Range: 0 (equal) to 1 (nothing in common); no unit; symmetric; a metric. ``effect`` is the distance after its mean
@@ -25,7 +26,7 @@ def hellinger(reference: IntArray, current: IntArray, *, floor: float = FLOOR) -
     >>> round(result.value, 4), round(result.effect, 4)
     (0.071, 0.0683)
     """
-    return divergence("hellinger", reference, current, floor, _measure)
+    return divergence("hellinger", reference, current, floor, _measure, tested)
 
 
 def _measure(pair: Pair) -> tuple[float, float]:

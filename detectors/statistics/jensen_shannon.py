@@ -9,11 +9,14 @@ import numpy as np
 from tidegauge.detectors.statistics.arrays import IntArray
 from tidegauge.detectors.statistics.binned import PSI_FLOOR, Pair, divergence
 from tidegauge.detectors.statistics.result import Outcome
+from tidegauge.detectors.statistics.shared_cells import Cells
 
 FLOOR = math.sqrt(PSI_FLOOR / 8 / math.log(2))
 
 
-def jensen_shannon(reference: IntArray, current: IntArray, *, floor: float = FLOOR) -> Outcome:
+def jensen_shannon(
+    reference: IntArray, current: IntArray, *, floor: float = FLOOR, tested: Cells | None = None
+) -> Outcome:
     """sqrt((KL(p || m) + KL(q || m)) / 2) with m = (p + q) / 2 and logarithms to base 2, of the smoothed shares.
 
     Range: 0 (equal) to 1 (nothing in common); the square is in bits; symmetric; a metric. ``effect`` is the distance
@@ -25,7 +28,7 @@ def jensen_shannon(reference: IntArray, current: IntArray, *, floor: float = FLO
     >>> round(result.value, 4), round(result.effect, 4)
     (0.0853, 0.082)
     """
-    return divergence("jensen_shannon", reference, current, floor, _measure)
+    return divergence("jensen_shannon", reference, current, floor, _measure, tested)
 
 
 def _measure(pair: Pair) -> tuple[float, float]:

@@ -7,11 +7,12 @@ import numpy as np
 from tidegauge.detectors.statistics.arrays import IntArray
 from tidegauge.detectors.statistics.binned import PSI_FLOOR, Pair, divergence
 from tidegauge.detectors.statistics.result import Outcome
+from tidegauge.detectors.statistics.shared_cells import Cells
 
 FLOOR = PSI_FLOOR / 2
 
 
-def kl(reference: IntArray, current: IntArray, *, floor: float = FLOOR) -> Outcome:
+def kl(reference: IntArray, current: IntArray, *, floor: float = FLOOR, tested: Cells | None = None) -> Outcome:
     """KL(current || reference) = sum q ln(q / p), of the smoothed shares.
 
     Range: 0 (equal) upwards; in nats; **not** symmetric: it is the surprise that the current window is to one who
@@ -23,7 +24,7 @@ def kl(reference: IntArray, current: IntArray, *, floor: float = FLOOR) -> Outco
     >>> round(result.value, 4), round(result.effect, 4)
     (0.0201, 0.0186)
     """
-    return divergence("kl", reference, current, floor, _measure)
+    return divergence("kl", reference, current, floor, _measure, tested)
 
 
 def _measure(pair: Pair) -> tuple[float, float]:

@@ -25,11 +25,13 @@ from tidegauge.detectors.statistics import (
     outliers,
     psi,
     quantile_shift,
+    risen_category,
     variance_shift,
     volume,
     wasserstein,
 )
 from tidegauge.detectors.statistics.result import Outcome, Result
+from tidegauge.detectors.statistics.shared_cells import shared_cells
 
 RUNS = 1200
 Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -109,14 +111,36 @@ def test_categories_with_a_long_tail(slope: float) -> None:
             {str(at): int(rows) for at, rows in enumerate(rng.multinomial(size, share)) if rows}
             for size in (10_000, 1000)
         )
-        bins = CategoryBins.fit(reference)
+        bins, tested = CategoryBins.fit(reference), shared_cells(reference, current)
         counts = np.array(bins.reference), bins.counts(current)
-        found["psi"].append(psi(*counts))
-        found["chi_squared"].append(chi_squared(*counts))
+        found["psi"].append(psi(*counts, tested=tested))
+        found["chi_squared"].append(chi_squared(*counts, tested=tested))
         found["new"].append(new_categories(reference, current))
         found["lost"].append(lost_categories(reference, current))
     for outcomes in found.values():
         assert_calibrated(outcomes, slack=1.2, exact=False)
+
+
+@pytest.mark.parametrize("rows", [(1000, 1000), (10_000, 10_000)], ids=str)
+@pytest.mark.parametrize(("categories", "slope"), [(100, 0.0), (1000, 0.0), (1000, 1.0), (10_000, 1.0)])
+def test_categories_of_which_the_reference_chose_the_cells(
+    categories: int, slope: float, rows: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(25)
+    share = 1 / np.arange(1, categories + 1) ** slope
+    found: dict[str, list[Outcome]] = {"psi": [], "chi_squared": [], "risen": []}
+    for _ in range(100):
+        drawn = [rng.multinomial(size, share / share.sum()) for size in rows]
+        reference, current = ({str(at): int(each[at]) for at in np.flatnonzero(each)} for each in drawn)
+        bins, tested = CategoryBins.fit(reference), shared_cells(reference, current)
+        counts = np.array(bins.reference), bins.counts(current)
+        found["psi"].append(psi(*counts, tested=tested))
+        found["chi_squared"].append(chi_squared(*counts, tested=tested))
+        found["risen"].append(risen_category(reference, current, apart=bins.names))
+    for outcomes in found.values():
+        assert_calibrated(outcomes, exact=False)
+    effects = [each.effect for each in found["chi_squared"] if isinstance(each, Result)]
+    assert np.mean(effects) < 0.03, "cells chosen by the reference would give 0.05 to 0.09 here"
 
 
 @pytest.mark.parametrize("share", [0.0005, 0.01, 0.4])
