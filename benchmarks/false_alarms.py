@@ -20,8 +20,9 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,11 +69,18 @@ RATES = (0.05, 0.01)
 
 @dataclass(frozen=True)
 class Case:
-    """A method on data of one kind: ``p`` draws a reference and a window from one law and gives the p-value."""
+    """A method on data of one kind: ``p`` draws a reference and a window from one law and gives the p-value.
+
+    Where several methods are asked of the same draws, ``method`` names them all and ``p`` gives one for each.
+    """
 
     method: str
     data: str
-    p: Callable[[Rng, int, int], float | None]
+    p: Callable[[Rng, int, int], float | tuple[float | None, ...] | None]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.method.split())
 
 
 def numbers(kind: str) -> Callable[[Rng, int], np.ndarray]:
@@ -129,29 +137,28 @@ def categorical_case(name: str, categories: int) -> Case:
     return Case(name, f"{categories} categories", p)
 
 
+OF_NAMES = ("psi", "chi_squared", "risen_category")
 MANY = {"100 equal": 100, "1,000 equal": 1_000, "10,000 equal": 10_000, "1,000 Zipf": 1_000, "10,000 Zipf": 10_000}
 
 
-def names_case(name: str, kind: str, *, counted: bool = False) -> Case:
+def names_case(kind: str, *, counted: bool = False) -> Case:
     """Many categories as the round compares them, on cells that the reference chose; ``counted`` keeps 1,000 names."""
     law = np.full(MANY[kind], 1 / MANY[kind]) if kind.endswith("equal") else shares(MANY[kind])
+    names = OF_NAMES[1:] if counted else OF_NAMES
 
-    def p(rng: Rng, n: int, m: int) -> float | None:
-        return p_of(of_names(name, rng.multinomial(n, law), rng.multinomial(m, law), counted=counted))
+    def p(rng: Rng, n: int, m: int) -> tuple[float | None, ...]:
+        found = of_names(*(part_of(rng.multinomial(size, law), counted=counted) for size in (n, m)))
+        return tuple(p_of(found[name]()) if name in found else None for name in names)
 
-    return Case(name, f"{kind} categories{', from counts' if counted else ''}", p)
+    return Case(" ".join(names), f"{kind} categories{', from counts' if counted else ''}", p)
 
 
-def of_names(name: str, left: np.ndarray, right: np.ndarray, *, counted: bool = False) -> object:
-    """What a detector says of the rows of many categories."""
-    sides = [part_of(each, counted=counted) for each in (left, right)]
-    for each in about_capped("x", ALL, sides[0], sides[1], STANDARD):
-        if name == each.detector:
-            return each.outcome
-        for follower, compute in each.followers:
-            if name == follower:
-                return compute()
-    return None
+def of_names(left: CategoryPart, right: CategoryPart) -> dict[str, Callable[[], object]]:
+    """What the detectors of a feature of many categories say."""
+    found: dict[str, Callable[[], object]] = {}
+    for each in about_capped("x", ALL, left, right, STANDARD):
+        found |= {each.detector: partial(getattr, each, "outcome"), **dict(each.followers)}
+    return found
 
 
 def part_of(rows: np.ndarray, *, counted: bool) -> CategoryPart:
@@ -210,10 +217,9 @@ def cases() -> Iterator[Case]:
             if (name == "new_categories") == (categories == 10_000):  # with few categories none is ever new
                 yield categorical_case(name, categories)
     for kind, categories in MANY.items():
-        for name in ("chi_squared", "psi", "risen_category"):
-            yield names_case(name, kind)
-            if categories > MOST_NAMES and name != "psi":
-                yield names_case(name, kind, counted=True)
+        yield names_case(kind)
+        if categories > MOST_NAMES:
+            yield names_case(kind, counted=True)
     yield rate_case(0.01)
     yield rate_case(0.3)
     yield fault_case(0.001)
@@ -225,7 +231,8 @@ def cases() -> Iterator[Case]:
 
 
 def repetitions(case: Case, size: int, most: int) -> int:
-    costly = 400 if case.method in ("mmd", "wasserstein") else 1000 if ",000" in case.data else most
+    many = case.data.startswith("10,000 ") and len(case.names) > 1
+    costly = 400 if case.method in ("mmd", "wasserstein") or many else most
     return min(most, costly, max(200, int(20_000_000 / (size + 10_000))))
 
 
@@ -238,24 +245,30 @@ def methods(seed: int, most: int, only: tuple[str, ...] = (), largest: int = SIZ
     """For every method, data and size: how often p <= alpha, of windows in which it gave a p-value."""
     rows: list[dict[str, object]] = []
     for case in cases():
-        if only and case.method not in only:
+        if only and not set(case.names) & set(only):
             continue
         for size in (each for each in SIZES if each <= largest):
             if case.method == "mmd" and size > 200:
                 continue
             rng = np.random.default_rng([seed, size, zlib.crc32(f"{case.method} {case.data}".encode())])
             count = repetitions(case, size, most)
-            found = [case.p(rng, max(10_000, size), size) for _ in range(count)]
-            told = np.array([each for each in found if each is not None])
-            row: dict[str, object] = {"method": case.method, "data": case.data, "rows": size, "windows": count}
-            row["told"] = len(told)
-            for rate in RATES:
-                hits = int(np.count_nonzero(told <= rate))
-                low, high = interval(hits, len(told)) if len(told) else (0.0, 1.0)
-                row[f"at {rate:g}"] = round(hits / len(told), 4) if len(told) else None
-                row[f"verdict {rate:g}"] = verdict(len(told), low, high, rate)
-            rows.append(row)
+            drawn = [case.p(rng, max(10_000, size), size) for _ in range(count)]
+            table = [each if isinstance(each, tuple) else (each,) for each in drawn]
+            rows += [
+                row_of(name, case.data, size, p) for name, p in zip(case.names, zip(*table, strict=True), strict=True)
+            ]
     return rows
+
+
+def row_of(method: str, data: str, size: int, p_values: Sequence[float | None]) -> dict[str, object]:
+    told = np.array([each for each in p_values if each is not None])
+    row: dict[str, object] = {"method": method, "data": data, "rows": size, "windows": len(p_values), "told": len(told)}
+    for rate in RATES:
+        hits = int(np.count_nonzero(told <= rate))
+        low, high = interval(hits, len(told)) if len(told) else (0.0, 1.0)
+        row[f"at {rate:g}"] = round(hits / len(told), 4) if len(told) else None
+        row[f"verdict {rate:g}"] = verdict(len(told), low, high, rate)
+    return row
 
 
 def verdict(told: int, low: float, high: float, rate: float) -> str:

@@ -66,9 +66,11 @@ def volume(case: Case) -> list[Verdict]:
     """All predictions, then the parts whose own volume changed otherwise than that of the rest, strongest first.
 
     What is expected is the mean of the same weekday before. A part that explains the change of others by its absence is
-    named alone: after each, the rest is looked at without its rows.
+    named alone: after each, the rest is looked at without its rows. Where nothing came since, all parts are gone alike.
     """
     whole = _total(case)
+    if not case.after.any():
+        return [whole]
     found: list[Verdict] = []
     rest = case
     for _ in range(MOST_PARTS):

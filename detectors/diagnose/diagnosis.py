@@ -150,7 +150,8 @@ def diagnose(store: Store, asked: Asked) -> Diagnosis:
     newest = reader.newest(asked.model, asked.until)
     if newest is None:
         return _service(store, asked)
-    asked = replace(asked, until=min(asked.until, newest + timedelta(seconds=1)))
+    if not asked.since or newest >= asked.since:  # else that nothing came is what there is to tell
+        asked = replace(asked, until=min(asked.until, newest + timedelta(seconds=1)))
     wide = asked if asked.since else replace(asked, history=asked.history + MARGIN)
     rows, truth, ids = reader.read(wide)
     copies = reader.training_copies(asked, (asked.since or asked.until) - wide.history)

@@ -57,8 +57,7 @@ def schema(case: Case, name: str) -> Verdict | None:
     if numeric is None or texts is None:
         return _came_or_went(case, name)
     text, number = texts.codes >= 0, np.isfinite(numeric)
-    before = text[case.before].mean(), number[case.before].mean()
-    since = text[case.after].mean(), number[case.after].mean()
+    before, since = ((_share(text, rows), _share(number, rows)) for rows in (case.before, case.after))
     grown = float(since[0] - before[0]) if before[1] >= before[0] else float(since[1] - before[1])
     if grown < MISSING_FLOOR:
         return None
@@ -72,13 +71,18 @@ def schema(case: Case, name: str) -> Verdict | None:
 
 def _came_or_went(case: Case, name: str) -> Verdict | None:
     there = present(case, name)
-    before, since = float(there[case.before].mean()), float(there[case.after].mean())
+    before, since = _share(there, case.before), _share(there, case.after)
     if before == 0 and since > 0:
         said = f"a new feature: in {since:.0%} of the rows, in none before"
         return Verdict(
             "features", Stage.DATA, Level.SUSPECT, said, "new feature", name, strength=1.5, columns=frozenset({name})
         )
     return None
+
+
+def _share(of: Mask, rows: Mask) -> float:
+    """Of these rows; 0 where there are none."""
+    return float(of[rows].mean()) if rows.any() else 0.0
 
 
 def present(case: Case, name: str) -> Mask:

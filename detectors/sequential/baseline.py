@@ -62,6 +62,7 @@ class Baseline:
         tau2 = np.maximum(0.0, _mean(residuals**2) - _mean(np.where(np.isfinite(residuals), noise, np.nan)))
         with np.errstate(divide="ignore", invalid="ignore"):
             z = residuals / np.sqrt(tau2 + reference.noise)
+            z = np.where(np.isfinite(z), z, np.nan)  # where neither chance nor weather moves a block there is no unit
             spread = np.maximum(1.0, np.sqrt(_mean(z**2)))
             z = z / spread
         memory = _memory(z)

@@ -102,6 +102,14 @@ def blind_in_the_south(shop: Shop) -> None:
     shop.age = np.where(shop.since & (shop.region == "south"), np.nan, shop.age)
 
 
+def stopped(shop: Shop) -> None:
+    """No predictions any more."""
+    kept = ~shop.since
+    columns = {name: each for name, each in vars(shop).items() if isinstance(each, np.ndarray)}
+    vars(shop).update({name: each[kept] for name, each in columns.items()})
+    shop.sound, shop.rows = [each[kept] for each in shop.sound], int(kept.sum())
+
+
 def turned_in_the_north(shop: Shop) -> None:
     """Labels of one region mean the opposite."""
     shop.label = np.where(shop.since & (shop.region == "north"), 1 - shop.label, shop.label)

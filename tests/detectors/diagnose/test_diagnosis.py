@@ -72,6 +72,12 @@ def test_training_copies_tell_an_exchange_in_a_small_part_from_two_features_that
     assert (first.cause, first.subject, part_text(first.part)) == ("swapped", "age, price", "region=west")
 
 
+def test_that_predictions_stopped_is_told_of_the_moment_asked_for(store: Store) -> None:
+    found = diagnosed(store, shop.stopped, told=True)
+    assert (found.causes[0].finding.cause, found.since, found.until) == ("volume drop", SINCE, UNTIL)
+    assert {each.cause for each in found.verdicts if each.level is Level.BAD} == {"volume drop"}
+
+
 def test_nothing_is_wrong_where_nothing_happened(store: Store) -> None:
     found = diagnosed(store, shop.nothing)
 

@@ -49,6 +49,17 @@ def test_a_clean_month_with_season_and_weather_is_quiet(rng: Rng, heavy: bool) -
     assert np.count_nonzero(most >= monitor.log_a) <= 1
 
 
+def test_a_block_that_nothing_should_move_is_left_out_of_what_is_usual() -> None:
+    means, noise = np.zeros((HALF, 1)), np.ones((HALF, 1))
+    means[100], noise[100] = 0.5, 0.0
+    slots = slots_of(np.arange(HALF) * 3600, 3600, weekly=True)
+    found = Baseline.fit(Blocks(means, noise, slots), PER_DAY)
+    means[100] = np.nan
+    without = Baseline.fit(Blocks(means, noise, slots), PER_DAY)
+    assert found.usable == 1
+    assert (found.spread, found.memory, found.long_run) == (without.spread, without.memory, without.long_run)
+
+
 def test_a_step_is_found_dated_and_measured(rng: Rng) -> None:
     means = traffic(rng, weather=0.02)
     means[HALF + 100 :] += 0.3
