@@ -1,7 +1,7 @@
 """How often the detectors speak when nothing happened, and how soon when something did.
 
     python benchmarks/false_alarms.py methods            every statistic, windows of 50 to 100,000 rows
-    python benchmarks/false_alarms.py power              what each finds of shifts in windows of 500 rows
+    python benchmarks/false_alarms.py power              what each finds of shifts in windows of 500 rows, and of names
     python benchmarks/false_alarms.py stream             500 features, 20 slices, a look every 5 minutes for 4 weeks
     python benchmarks/false_alarms.py peers DIR          the same null and shifts for peers installed under DIR
     python benchmarks/false_alarms.py e-processes        sequential tests under their own null
@@ -310,6 +310,52 @@ def power(seed: int, windows: int) -> list[dict[str, object]]:
     return rows
 
 
+MOVED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda law: law,
+    "the first of 20 loses a fifth": lambda law: law * np.where(np.arange(len(law)) == 0, 0.8, 1),
+    "5 % of rows from the frequent half to the rare": lambda law: law + 0.05 * halves(law),
+    "every share by a factor, sd 0.3": lambda law: law * np.exp(0.3 * np.random.default_rng(7).normal(size=len(law))),
+    "a rare name takes 3 %": lambda law: 0.97 * law + 0.03 * (np.arange(len(law)) == len(law) - 1),
+    "a new name takes 3 %": lambda law: np.append(0.97 * law, 0.03),
+    "50 new names take 3 %": lambda law: np.append(0.97 * law, np.full(50, 0.03 / 50)),
+}
+
+
+def halves(law: np.ndarray) -> np.ndarray:
+    first = np.arange(len(law)) < len(law) // 2
+    return np.where(first, -law / law[first].sum(), 1 / np.count_nonzero(~first))
+
+
+def power_of_names(seed: int, windows: int, rows: int) -> list[dict[str, object]]:
+    """Share of windows with p <= 0.01, against 10,000 rows; `told` also reach the floor of their effect.
+
+    `alone` is chi-squared of the cells that the reference alone chose.
+    """
+    columns = ("chi_squared alone", "chi_squared", "psi", "new_categories", "risen_category", "told")
+    found: list[dict[str, object]] = []
+    for kind in ("100 equal", "1,000 Zipf"):
+        law = np.full(MANY[kind], 1 / MANY[kind]) if kind.endswith("equal") else shares(MANY[kind])
+        for shift, change in MOVED.items():
+            rng, hits = np.random.default_rng(seed), dict.fromkeys(columns, 0)
+            now = change(law)
+            for _ in range(windows):
+                left = part_of(rng.multinomial(10_000, law), counted=False)
+                right = part_of(rng.multinomial(rows, now / now.sum()), counted=False)
+                said = {name: compute() for name, compute in of_names(left, right).items()}
+                said["chi_squared alone"] = chi_squared(np.array(left.bins.reference), left.bins.counts(right.counts))
+                sure = {name: each for name, each in said.items() if (p := p_of(each)) is not None and p <= 0.01}
+                for name in columns[:-1]:
+                    hits[name] += name in sure
+                hits["told"] += any(
+                    isinstance(each, Result) and each.effect >= each.floor
+                    for name, each in sure.items()
+                    if name != "chi_squared alone"
+                )
+            share = {name: round(count / windows, 3) for name, count in hits.items()}
+            found.append({"categories": kind, "shift": shift, "rows": rows, "windows": windows} | share)
+    return found
+
+
 # --- the stream -------------------------------------------------------------------------------------------------------
 
 PER_DAY, WEEKS = 288, 4
@@ -557,7 +603,10 @@ def main() -> None:
     if given.what == "methods":
         result: object = methods(given.seed, given.windows, tuple(given.only), given.largest)
     elif given.what == "power":
-        result = power(given.seed, min(given.windows, 400))
+        windows = min(given.windows, 400)
+        result = power(given.seed, windows) + [
+            row for rows in (1000, 10_000) for row in power_of_names(given.seed, windows, rows)
+        ]
     elif given.what == "stream":
         result = stream(given.seed, World(features=given.features), not given.no_faults)
     elif given.what == "e-processes":

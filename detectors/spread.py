@@ -30,6 +30,9 @@ A reference of one season does not know the next one: that summer is warmer than
 Neighbouring windows resemble each other, so with a short reference the floor is a little low. A fault inside the
 reference raises the floor. Windows in which a detector cannot tell are left out of its k; a slice with fewer than 4
 such windows takes the floor of all traffic, which is the least that its own would be.
+What chance alone makes of few rows is in the distances too: of 12 windows of 400 rows a normal feature that never moves
+has a Wasserstein floor of 0.18 instead of 0.1 (median of 400 simulated references; of one in a hundred 0.36), and looks
+uneven; of 10,000 rows it keeps its own.
 """
 
 from __future__ import annotations
