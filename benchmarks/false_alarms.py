@@ -351,8 +351,8 @@ def power_of_names(seed: int, windows: int, rows: int) -> list[dict[str, object]
                     for name, each in sure.items()
                     if name != "chi_squared alone"
                 )
-            share = {name: round(count / windows, 3) for name, count in hits.items()}
-            found.append({"categories": kind, "shift": shift, "rows": rows, "windows": windows} | share)
+            row: dict[str, object] = {"categories": kind, "shift": shift, "rows": rows, "windows": windows}
+            found.append(row | {name: round(count / windows, 3) for name, count in hits.items()})
     return found
 
 

@@ -69,7 +69,8 @@ def about_names(
             outcome = Result("lost_categories", 0.0, 1.0, 0.0, LOST_FLOOR, *sizes)
         yield Hypothesis(feature, part, "lost_categories", outcome)
     if "risen_category" in questions.tests and reference.bins.rare:
-        yield about_risen(feature, part, reference.counts, current.counts, reference.bins.names)
+        apart = frozenset(reference.bins.names)
+        yield about_risen(feature, part, reference.counts, current.counts, apart)
 
 
 def about_risen(
@@ -81,12 +82,14 @@ def about_risen(
     uncounted: Uncounted | None = None,
 ) -> Hypothesis:
     """Whether a category that is not ``apart`` became frequent; its shares are the evidence."""
+    outcome = risen_category(reference, current, apart=apart, uncounted=uncounted)
+    if not isinstance(outcome, Result) or not outcome.note:
+        return Hypothesis(feature, part, "risen_category", outcome)
 
     def evidence() -> str:
         rise = most_risen(reference, current, apart=apart, uncounted=uncounted)
         return json.dumps({"labels": [rise.name], "reference": [rise.before], "current": [rise.now]}) if rise else ""
 
-    outcome = risen_category(reference, current, apart=apart, uncounted=uncounted)
     return Hypothesis(feature, part, "risen_category", outcome, evidence=evidence)
 
 

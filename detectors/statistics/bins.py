@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import nsmallest
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -174,11 +175,11 @@ class CategoryBins:
         (('a', 'b', 'other', 'unseen'), (90, 17, 2, 1))
         """
         seen = {name: count for name, count in reference_counts.items() if count > 0}
-        ranked = sorted(seen, key=lambda name: (-seen[name], name))
-        names = tuple(name for name in ranked[:max_cells] if seen[name] >= LEAST_COUNT)
-        rare = frozenset(seen) - frozenset(names)
-        once = sum(1 for name in rare if seen[name] == 1)
-        others = sum(seen[name] for name in rare) - once
+        frequent = [name for name, count in seen.items() if count >= LEAST_COUNT]
+        names = tuple(nsmallest(max_cells, frequent, key=lambda name: (-seen[name], name)))
+        rare = frozenset(seen.keys() - set(names))
+        once = list(seen.values()).count(1)
+        others = sum(seen.values()) - sum(seen[name] for name in names) - once
         return cls(names, rare, (*(seen[name] for name in names), others, once))
 
     @property

@@ -34,14 +34,12 @@ def new_categories(
         return Undetermined("new_categories", f"the {'current window' if n else 'reference'} is empty", n, m)
     new = {name: count for name, count in current_counts.items() if count > 0 and reference_counts.get(name, 0) <= 0}
     hits = sum(new.values())
-    share, expected = hits / m, min(1.0, (_seen(reference_counts, 1) + 1) / n)
+    seen = list(reference_counts.values())
+    once, twice = seen.count(1), seen.count(2)
+    share, expected = hits / m, min(1.0, (once + 1) / n)
     effect = max(0.0, share - expected)
-    p_value = _p_value(hits, m, _seen(reference_counts, 1), _seen(reference_counts, 2), n)
+    p_value = _p_value(hits, m, once, twice, n)
     return settled(Result("new_categories", share, p_value, effect, floor, n, m, note=_named(new)))
-
-
-def _seen(counts: Mapping[str, int], times: int) -> int:
-    return sum(1 for count in counts.values() if count == times)
 
 
 def _p_value(hits: int, m: int, once: int, twice: int, n: int) -> float:

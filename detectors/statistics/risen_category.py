@@ -62,16 +62,16 @@ def risen_category(
     >>> round(result.value, 3), result.p_value < 1e-4, result.note
     (0.058, True, 'risen: c (0.2 % to 6 %)')
     """
-    left = uncounted or Uncounted()
-    n, m = _sizes(reference_counts, current_counts, left)
+    sides = _Sides.of(reference_counts, current_counts, apart, uncounted)
+    n, m = sides.rows
     if not n or not m:
         return Undetermined("risen_category", f"the {'current window' if n else 'reference'} is empty", n, m)
-    rise = most_risen(reference_counts, current_counts, apart=apart, uncounted=left, floor=floor)
+    rise = sides.surest(floor)
     if rise is None:
-        furthest = _furthest(reference_counts, current_counts, apart, left)
+        furthest = sides.furthest()
         return Result("risen_category", furthest.gap, 1.0, _effect(furthest, n, m), floor, n, m)
-    p_value = min(1.0, rise.chance * _as_unlikely(reference_counts, current_counts, left, rise.chance, m / (n + m)))
-    most = "at most " if left.reference else ""
+    p_value = min(1.0, rise.chance * sides.as_unlikely(rise.chance))
+    most = "at most " if sides.uncounted.reference else ""
     note = f"risen: {rise.name} ({most}{100 * rise.before:.3g} % to {100 * rise.now:.3g} %)"
     return settled(Result("risen_category", rise.gap, p_value, _effect(rise, n, m), floor, n, m, note=note))
 
@@ -89,29 +89,7 @@ def most_risen(
     >>> most_risen({"a": 98, "b": 2}, {"a": 90, "b": 10}, apart=["a"]).name
     'b'
     """
-    left = uncounted or Uncounted()
-    n, m = _sizes(reference_counts, current_counts, left)
-    hidden = _hidden(left, n)
-    found = []
-    for name, now in current_counts.items():
-        if now >= max(1.0, floor * m) and name not in apart:
-            before = max(0, reference_counts.get(name, 0)) + hidden
-            if now / m - before / n >= floor:
-                found.append(Rise(name, before / n, now / m, float(betainc(now, before + 1, m / (n + m)))))
-    return min(found, key=lambda each: (each.chance, -each.gap, each.name), default=None)
-
-
-def _furthest(
-    reference: Mapping[str, int], current: Mapping[str, int], apart: Collection[str], left: Uncounted
-) -> Rise:
-    """The category whose share rose most, however little; one of no rows where none rose."""
-    n, m = _sizes(reference, current, left)
-    hidden, furthest, most = _hidden(left, n), Rise("", 0.0, 0.0, 1.0), 0.0
-    for name, now in current.items():
-        gap = now / m - (max(0, reference.get(name, 0)) + hidden) / n
-        if gap > most and name not in apart:
-            furthest, most = Rise(name, now / m - gap, now / m, 1.0), gap
-    return furthest
+    return _Sides.of(reference_counts, current_counts, apart, uncounted).surest(floor)
 
 
 def _effect(rise: Rise, n: int, m: int) -> float:
@@ -119,20 +97,59 @@ def _effect(rise: Rise, n: int, m: int) -> float:
     return beyond_noise(rise.gap, math.sqrt(share * (1 - share) * (1 / n + 1 / m))) if rise.gap > 0 else 0.0
 
 
-def _hidden(left: Uncounted, n: int) -> int:
-    return min(left.reference, math.ceil(left.most * n))
+class _Sides(NamedTuple):
+    """Both samples, how many rows they have, and how many a category may have had unseen in the reference."""
 
+    reference: Mapping[str, int]
+    current: Mapping[str, int]
+    apart: Collection[str]
+    uncounted: Uncounted
+    rows: tuple[int, int]
+    hidden: int
 
-def _sizes(reference: Mapping[str, int], current: Mapping[str, int], left: Uncounted) -> tuple[int, int]:
-    before, now = (sum(max(0, count) for count in counts.values()) for counts in (reference, current))
-    return before + left.reference, now + left.current
+    @classmethod
+    def of(
+        cls,
+        reference: Mapping[str, int],
+        current: Mapping[str, int],
+        apart: Collection[str],
+        uncounted: Uncounted | None,
+    ) -> _Sides:
+        left = uncounted or Uncounted()
+        before, now = (sum(rows for rows in counts.values() if rows > 0) for counts in (reference, current))
+        sizes = before + left.reference, now + left.current
+        hidden = min(left.reference, math.ceil(left.most * sizes[0]))
+        return cls(reference, current, apart, left, sizes, hidden)
 
+    def before(self, name: str) -> int:
+        return max(0, self.reference.get(name, 0)) + self.hidden
 
-def _as_unlikely(
-    reference: Mapping[str, int], current: Mapping[str, int], left: Uncounted, chance: float, share: float
-) -> float:
-    """How many categories have so many rows that all of them falling into the window is at most as likely."""
-    rows = max(1.0, math.log(max(chance, 1e-300)) / math.log(share))
-    known = (max(0, count) + max(0, current.get(name, 0)) for name, count in reference.items())
-    new = (count for name, count in current.items() if name not in reference)
-    return sum(1 for each in chain(known, new) if each >= rows) + (left.reference + left.current) / rows
+    def surest(self, floor: float) -> Rise | None:
+        """Of the categories that rose by ``floor``, the one of which it is least likely."""
+        n, m = self.rows
+        least, found = max(1.0, floor * m), []
+        for name, now in self.current.items():
+            if now >= least and name not in self.apart:
+                before = self.before(name)
+                if now / m - before / n >= floor:
+                    found.append(Rise(name, before / n, now / m, float(betainc(now, before + 1, m / (n + m)))))
+        return min(found, key=lambda each: (each.chance, -each.gap, each.name), default=None)
+
+    def furthest(self) -> Rise:
+        """The category whose share rose most, however little; one of no rows where none rose."""
+        n, m = self.rows
+        furthest, least = Rise("", 0.0, 0.0, 1.0), 0.0
+        for name, now in self.current.items():
+            if now > least and name not in self.apart:
+                gap = now / m - self.before(name) / n
+                if gap > furthest.gap:
+                    furthest, least = Rise(name, now / m - gap, now / m, 1.0), gap * m
+        return furthest
+
+    def as_unlikely(self, chance: float) -> float:
+        """How many categories have so many rows that all of them falling into the window is at most as likely."""
+        n, m = self.rows
+        rows = max(1.0, math.log(max(chance, 1e-300)) / math.log(m / (n + m)))
+        known = (max(0, count) + max(0, self.current.get(name, 0)) for name, count in self.reference.items())
+        new = (count for name, count in self.current.items() if name not in self.reference)
+        return sum(1 for each in chain(known, new) if each >= rows) + sum(self.uncounted[:2]) / rows

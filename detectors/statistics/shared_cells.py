@@ -34,8 +34,10 @@ def shared_cells(reference: Mapping[str, int], current: Mapping[str, int], most:
     [[90, 0, 17, 0, 2], [80, 0, 0, 0, 10]]
     """
     new = [rows for name, rows in current.items() if name not in reference]
-    before = np.array([*reference.values(), *[0] * len(new)], dtype=np.int64)
-    now = np.array([*(current.get(name, 0) for name in reference), *new], dtype=np.int64)
+    before, now = np.zeros((2, len(reference) + len(new)), dtype=np.int64)
+    before[: len(reference)] = np.fromiter(reference.values(), dtype=np.int64, count=len(reference))
+    now[: len(reference)] = np.fromiter((current.get(name, 0) for name in reference), np.int64, len(reference))
+    now[len(reference) :] = new
     total = before + now
     if len(total) <= most:
         return Cells(before, now)
