@@ -38,6 +38,7 @@ def shared_cells(reference: Mapping[str, int], current: Mapping[str, int], most:
     before[: len(reference)] = np.fromiter(reference.values(), dtype=np.int64, count=len(reference))
     now[: len(reference)] = np.fromiter((current.get(name, 0) for name in reference), np.int64, len(reference))
     now[len(reference) :] = new
+    before, now = before[before + now > 0], now[before + now > 0]
     total = before + now
     if len(total) <= most:
         return Cells(before, now)
