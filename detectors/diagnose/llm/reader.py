@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidegauge.detectors.diagnose.llm.symptoms import JUDGED
+from tidegauge.detectors.diagnose.llm.topics import Drifted
 from tidegauge.detectors.diagnose.reader import LOOK_BACK, Asked
 from tidegauge.detectors.diagnose.rows import Floats, Hashes, Rows, no_truth
 from tidegauge.detectors.traffic import Category, Traffic, encoded
@@ -49,6 +51,11 @@ JUDGEMENTS = f"""SELECT cityHash64(trace_id) AS id, name, avg(assumeNotNull(s.sc
 WHERE timestamp >= {{start:DateTime64(9)}} AND s.score IS NOT NULL AND {OF_THESE} GROUP BY id, name"""  # noqa: S608
 FEEDBACK = f"""SELECT cityHash64(trace_id) AS id, avg(assumeNotNull(s.score)) AS score FROM feedback AS s
 WHERE timestamp >= {{start:DateTime64(9)}} AND s.score IS NOT NULL AND kind = 'thumbs' AND {OF_THESE} GROUP BY id"""  # noqa: S608
+DRIFTED = """SELECT window_start, window_end, assumeNotNull(f.since) AS run, evidence,
+  assumeNotNull(effect / effect_floor) AS times
+FROM findings AS f WHERE subject = {service:String} AND feature IN ('input', 'input_weekly') AND dimension = ''
+  AND verdict = 'drift' AND f.since IS NOT NULL AND effect_floor > 0 AND evidence != ''
+  AND window_end > {start:DateTime64(6)} AND window_end <= {end:DateTime64(6)} ORDER BY window_end DESC LIMIT 1000"""
 TEXTS = ("tenant", "intent", "prompt", "model", "provider")
 NAMED = {"error": "error", "guardrail": "guardrail", "failed tool": "failed_tool"}
 MOST_REQUESTS = 60_000
@@ -68,7 +75,7 @@ class Requests:
 
 
 class ServiceReader:
-    """Reads what a diagnosis needs of one service: five queries."""
+    """Reads what a diagnosis needs of one service: five queries of its spans, and one of what detectors found."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -99,6 +106,16 @@ class ServiceReader:
         named = {name: encoded(table[column]) for name, column in NAMED.items()}
         return Requests(rows, tuple(questions[at] if at >= 0 else "" for at in place), named, versions)
 
+    def drifted(self, service: str, start: datetime, until: datetime) -> list[Drifted]:
+        """Windows in which detectors found drift of texts, with topics that changed; none without such detectors."""
+        rows = self._store.rows(DRIFTED, {"service": service, "start": start, "end": until})
+        found = [(row, _changed(row["evidence"])) for row in rows]
+        return [
+            Drifted(row["window_start"], row["window_end"], row["run"], row["times"], topics)
+            for row, topics in found
+            if topics
+        ]
+
     def _later(self, params: dict[str, Any], ids: Hashes) -> dict[str, Floats]:
         """Scores of judges by name, and thumbs."""
         judged = self._store.arrow(JUDGEMENTS, params)
@@ -109,6 +126,17 @@ class ServiceReader:
             found[f"{JUDGED}{name}"] = _joined(ids, rows)
         thumbs = self._store.arrow(FEEDBACK, params)
         return found | ({"feedback": _joined(ids, thumbs)} if len(thumbs) else {})
+
+
+def _changed(evidence: str) -> tuple[tuple[str, str, float, float], ...]:
+    """The topics of a finding that changed; what is malformed is left out, as anybody may have written it."""
+    try:
+        data = json.loads(evidence)
+        listed = data.get("topics", []) if isinstance(data, dict) else []
+        changed = [each for each in listed if each.get("change") in ("grew", "shrank")]
+        return tuple((str(x["name"]), x["change"], float(x["reference"]), float(x["current"])) for x in changed)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ()
 
 
 def _column(table: pa.Table, name: str) -> Floats:

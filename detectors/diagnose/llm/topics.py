@@ -1,11 +1,12 @@
-"""What users ask about: the words of their questions, before and since."""
+"""What users ask about: topics that detectors found grown or shrunk, and the words of questions, before and since."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from tidegauge.detectors.diagnose.case import Case
 from tidegauge.detectors.diagnose.rows import Floats, Ints
-from tidegauge.detectors.diagnose.verdict import MOST_STRENGTH, Level, Stage, Verdict, told
+from tidegauge.detectors.diagnose.verdict import MOST_STRENGTH, SUSPECT_FROM, Level, Stage, Verdict, level_of, told
 
 WORD = re.compile(r"[^\W\d_][\w.]{2,}")
 MOST_QUESTIONS, MOST_WORDS, FEWEST_QUESTIONS = 12_000, 300, 100
@@ -58,7 +59,54 @@ class Words:
         return found
 
 
-def topics(case: Case, words: Words | None) -> Verdict:
+@dataclass(frozen=True)
+class Drifted:
+    """Drift that the detectors of texts stored of one window, with the topics that changed: see docs/embeddings.md.
+
+    Attributes:
+        since: Start of the first window of the unbroken run of drift that this one belongs to.
+        times: The effect over its floor, so 1 where it is just drift.
+        topics: Name, change (``grew`` or ``shrank``), and share in the reference and in the window.
+    """
+
+    start: datetime
+    end: datetime
+    since: datetime
+    times: float
+    topics: tuple[tuple[str, str, float, float], ...]
+
+    def of(self, change: datetime) -> bool:
+        """Whether most of the window lies after the change, and no window that ended before it had drifted."""
+        return self.end - change >= (self.end - self.start) / 2 and self.since + (self.end - self.start) > change
+
+    def named(self, change: str) -> str:
+        """The topics that changed so, with their shares."""
+        found = [f"{name} ({old:.0%} to {new:.0%})" for name, how, old, new in self.topics if how == change]
+        return "; ".join(found[:SHOWN])
+
+
+def topics(case: Case, words: Words | None, drifted: Sequence[Drifted] = ()) -> Verdict:
+    """What the detectors of texts found since, the clearest window; beside it, and where there is none, the words."""
+    said = _words(case, words)
+    found = max((each for each in drifted if each.of(case.since)), key=lambda each: each.times, default=None)
+    return said if found is None else _with(said, found)
+
+
+def _with(said: Verdict, found: Drifted) -> Verdict:
+    """The words' verdict with the topics in front; what is just drift is suspect."""
+    strength = max(said.strength, min(MOST_STRENGTH, SUSPECT_FROM * found.times))
+    changed = [f"{change} {named}" for change in ("grew", "shrank") if (named := found.named(change))]
+    window = f"{found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC"
+    summary = f"topics of {window}, {found.times:.1f} times what is drift: {', '.join(changed)}; {said.summary}"
+    numbers = {**said.evidence, "times the floor": found.times, "topics": ", ".join(changed)}
+    columns, cause = frozenset({"llm.topic"}), "topics moved"
+    level = level_of(strength)
+    return replace(
+        said, level=level, summary=summary, cause=cause, strength=strength, columns=columns, evidence=numbers
+    )
+
+
+def _words(case: Case, words: Words | None) -> Verdict:
     """How far the mix of words went, against stretches of the time before among themselves."""
     if words is None or not len(words.names):
         why = "fewer than 100 questions were captured (content capture is off, or masks all)"

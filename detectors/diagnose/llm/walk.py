@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case, days_of
 from tidegauge.detectors.diagnose.llm import checks
 from tidegauge.detectors.diagnose.llm.reader import Requests, ServiceReader
 from tidegauge.detectors.diagnose.llm.symptoms import symptoms, values_of
-from tidegauge.detectors.diagnose.llm.topics import Words, topics
+from tidegauge.detectors.diagnose.llm.topics import Drifted, Words, topics
 from tidegauge.detectors.diagnose.reader import Asked
 from tidegauge.detectors.diagnose.rows import Floats, Rows, no_truth
 from tidegauge.detectors.diagnose.series import MOST_NAMES
@@ -52,6 +52,7 @@ def walks(reader: ServiceReader, asked: Asked) -> Iterator[tuple[Turn, Case, lis
     count = reader.extent(asked.model, until, start)[0]
     requests = reader.read(replace(asked, until=until), start, count)
     slot_s, words = slot_of(until - start), Words.of(requests.questions)
+    drifted = reader.drifted(asked.model, start, asked.until)
     for each in _moments(asked, requests, words, until, slot_s):
         none = no_truth()
         seconds = requests.rows.seconds
@@ -62,11 +63,11 @@ def walks(reader: ServiceReader, asked: Asked) -> Iterator[tuple[Turn, Case, lis
                 f"there are requests of {asked.model!r} from {first:%Y-%m-%d %H:%M} on only: too little before "
                 f"{each.at:%Y-%m-%d %H:%M} to know what is usual; name a later --since"
             )
-        yield each, case, _walk(case, requests, words)
+        yield each, case, _walk(case, requests, words, drifted)
 
 
-def _walk(case: Case, requests: Requests, words: Words | None) -> list[Verdict]:
-    found = [checks.volume(case), *checks.mix(case), topics(case, words), *checks.examine(case, requests)]
+def _walk(case: Case, requests: Requests, words: Words | None, drifted: Sequence[Drifted]) -> list[Verdict]:
+    found = [checks.volume(case), *checks.mix(case), topics(case, words, drifted), *checks.examine(case, requests)]
     found += checks.versions(case, requests, found)
     found.append(checks.concept(case, found))
     order = list(Stage)

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
 
 import desk
 import numpy as np
 import pytest
 from desk import SERVICE, SINCE, UNTIL, Break, Desk
 
+from tidegauge.config import Detectors, Reference, Watch
 from tidegauge.detectors.diagnose import Asked, Diagnosis, Level, Stage, diagnose
 from tidegauge.detectors.diagnose.text import as_json, as_text
-from tidegauge.detectors.diagnose.verdict import part_text
+from tidegauge.detectors.diagnose.verdict import Verdict, part_text
+from tidegauge.detectors.embedding import Hashing
+from tidegauge.detectors.runner import DetectorLoop
 from tidegauge.errors import TidegaugeError
 from tidegauge.store import Store
 
@@ -77,3 +81,47 @@ def test_a_moment_with_too_little_before_it_is_refused(store: Store) -> None:
 
     with pytest.raises(TidegaugeError, match="too little before"):
         diagnose(store, Asked(SERVICE, UNTIL, desk.BEGAN + timedelta(minutes=20)))
+
+
+def topics_of(found: Diagnosis) -> Verdict:
+    return next(each for each in found.verdicts if each.check == "topics")
+
+
+def watched(store: Store, until: datetime) -> None:
+    """The detectors of texts, in windows of three hours against the nine before."""
+    trailing = Reference(kind="trailing", days=9 / 24, gap_days=0)
+    watch = Watch(window_hours=3, step_hours=3, reference=trailing, floor_from_reference=False)
+    settings = Detectors(services=(watch,), weekly_texts=0, windows_per_run=100)
+    DetectorLoop(store, settings, Hashing()).run(until + timedelta(hours=1))
+
+
+def test_topics_that_detectors_found_since_are_named_and_those_of_an_older_drift_are_not(store: Store) -> None:
+    made = Desk(np.random.default_rng(5))
+    desk.other_topics(made)
+    made.store(store)
+    watched(store, UNTIL)
+
+    found = diagnose(store, Asked(SERVICE, UNTIL))
+    later = diagnose(store, Asked(SERVICE, UNTIL, SINCE + timedelta(hours=9)))
+
+    assert found.causes[0].finding.cause == "topics moved"
+    said = topics_of(found).summary
+    assert "times what is drift: grew " in said and "shrank " in said
+    assert any(word in said.partition("shrank")[0] for word in desk.NEW_WORDS)
+    assert "the mix of words moved" in said
+    assert "times what is drift" not in topics_of(later).summary
+
+
+def test_topics_say_what_changed_where_words_alone_show_nothing(store: Store) -> None:
+    Desk(np.random.default_rng(5)).store(store)
+    topics = [{"name": "router, cable", "change": "grew", "reference": 0.01, "current": 0.3}, {"name": "no change"}]
+    row = {"evaluated_at": UNTIL, "finding_id": "1", "subject": SERVICE, "feature": "input", "detector": "topics"}
+    row |= {"dimension": "", "slice": "", "reference": "trailing", "verdict": "drift", "effect": 0.4}
+    row |= {"effect_floor": 0.1, "reference_start": desk.BEGAN, "reference_end": SINCE, "since": SINCE}
+    row |= {"window_start": SINCE, "window_end": UNTIL}
+    store.insert("findings", [row | {"evidence": json.dumps({"topics": topics})}, row | {"evidence": "[1"}])
+
+    found = topics_of(diagnose(store, Asked(SERVICE, UNTIL, SINCE)))
+
+    assert found.level is Level.BAD and found.cause == "topics moved"
+    assert "4.0 times what is drift: grew router, cable (1% to 30%)" in found.summary
