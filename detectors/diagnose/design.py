@@ -79,7 +79,10 @@ class Design:
         values = target[self.rows]
         fitted = self.fitted & np.isfinite(values)
         weights = self._solve(np.where(fitted, values, 0.0), fitted, use)
-        rest = values - (self.matrix @ weights.astype(np.float32))[np.arange(len(values)), self.fold]
+        foretold = (self.matrix @ weights.astype(np.float32))[np.arange(len(values)), self.fold]
+        if fitted.any():  # a rare downpour, squared, foretells what never was
+            foretold = np.clip(foretold, values[fitted].min(), values[fitted].max())
+        rest = values - foretold
         spread = float(np.var(values[fitted])) if fitted.any() else 0.0
         explained = 1 - float(np.mean(rest[fitted] ** 2)) / spread if spread > 0 else 0.0
         found = np.full(len(target), np.nan)

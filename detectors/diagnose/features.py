@@ -11,7 +11,16 @@ from tidegauge.detectors.diagnose.cells import Cells, daily, moved
 from tidegauge.detectors.diagnose.change import shift
 from tidegauge.detectors.diagnose.conversions import units
 from tidegauge.detectors.diagnose.rows import Floats, Mask
-from tidegauge.detectors.diagnose.signatures import Mark, Signature, Values, coarser, default_value, outliers, stuck
+from tidegauge.detectors.diagnose.signatures import (
+    MOST_ALIKE,
+    Mark,
+    Signature,
+    Values,
+    coarser,
+    default_value,
+    outliers,
+    stuck,
+)
 from tidegauge.detectors.diagnose.verdict import (
     BAD_FROM,
     EVERYTHING,
@@ -232,11 +241,40 @@ def _category(case: Case, name: str, column: Category) -> Verdict | None:
         value = column.names[int(np.argmax(since))]
         said = f"stuck at {value!r} for all rows; {before[np.argmax(since)] / before.sum():.0%} had it before"
         return _bad(name, "stuck", said, MOST_STRENGTH, EVERYTHING, {"value": value})
+    if narrow := _stuck_part(case, name, column):
+        return narrow
     new = np.where(before == 0, since, 0)
     share = float(new.sum() / since.sum())
     if share < NEW_FLOOR:
         return None
     return _renamed(case, name, column, counts, int(np.argmax(new)), share)
+
+
+def _stuck_part(case: Case, name: str, column: Category) -> Verdict | None:
+    """One value for all rows of one part, which had several before, where no other part of its dimension is so."""
+    for dimension, parts in case.dimensions.items():
+        if dimension in (name, "version"):
+            continue
+        inside = [(Slice(dimension, each), parts.codes == at) for at, each in enumerate(parts.names)]
+        seen = [(part, value) for part, here in inside if (value := _only_value(case, column, here))]
+        if len(seen) == 1:
+            part, (stuck_at, share) = seen[0]
+            said = f"stuck at {stuck_at!r} for all rows; {share:.0%} had it before"
+            return _bad(name, "stuck", said, MOST_STRENGTH, (part,), {"value": stuck_at})
+    return None
+
+
+def _only_value(case: Case, column: Category, here: Mask) -> tuple[str, float] | None:
+    """The one value since, and the share that had it before, where that was not nearly all."""
+    known = here & (column.codes >= 0)
+    before, since = (
+        np.bincount(column.codes[known & side], minlength=len(column.names)) for side in (case.before, case.after)
+    )
+    if min(before.sum(), since.sum()) < FEWEST_ROWS or (since > 0).sum() != 1:
+        return None
+    at = int(np.argmax(since))
+    share = float(before[at] / before.sum())
+    return (column.names[at], share) if share < MOST_ALIKE else None
 
 
 def _renamed(case: Case, name: str, column: Category, counts: Floats, new: int, share: float) -> Verdict:
