@@ -13,7 +13,17 @@ from tidegauge.detectors.diagnose.concept import compared
 from tidegauge.detectors.diagnose.features import present
 from tidegauge.detectors.diagnose.graded import LABEL
 from tidegauge.detectors.diagnose.ranking import APART
-from tidegauge.detectors.diagnose.series import FREQUENT, VOLUME, Series, of_copies, of_decisions, of_labels, of_number
+from tidegauge.detectors.diagnose.series import (
+    FAR_VALUES,
+    FREQUENT,
+    VOLUME,
+    Series,
+    of_copies,
+    of_decisions,
+    of_labels,
+    of_number,
+    of_scores,
+)
 from tidegauge.detectors.diagnose.skew import CHECK as SKEW
 from tidegauge.detectors.diagnose.turn import Turn, beginning
 from tidegauge.detectors.diagnose.verdict import Verdict, part_text
@@ -22,10 +32,10 @@ LEVEL = ("the mean", "the distribution")
 NUMBERS: Mapping[str, tuple[str, ...]] = {
     "default value": (FREQUENT,),
     "stuck": (FREQUENT,),
-    "outliers": ("far values",),
+    "outliers": (FAR_VALUES,),
     "precision lost": ("the precision",),
     "type changed": ("the share of missing",),
-    **dict.fromkeys(("units", "swapped", "moved", "scores off"), LEVEL),
+    **dict.fromkeys(("units", "swapped", "moved"), LEVEL),
 }
 """By cause, the series of the columns that show it, by how their names begin."""
 LABELS: Mapping[str, str] = {
@@ -72,6 +82,8 @@ def _series(case: Case, each: Verdict) -> Iterator[Series]:
         yield from of_copies(rows, case.copies, sorted(each.columns))
     if each.cause == "threshold changed":
         yield from of_decisions(rows)
+    if each.cause == "scores off":
+        yield from of_scores(case)
     found = of_labels(rows, case.until.timestamp()) if each.cause in LABELS else []
     for name in sorted(each.columns & numeric.keys()) if each.cause in NUMBERS else ():
         found += of_number(name, numeric[name])

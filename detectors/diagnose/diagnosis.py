@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import log2
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from tidegauge.detectors.diagnose.features import categories, features
 from tidegauge.detectors.diagnose.llm.reader import ServiceReader
 from tidegauge.detectors.diagnose.llm.walk import walks
 from tidegauge.detectors.diagnose.outputs import scores, threshold, versions
+from tidegauge.detectors.diagnose.outside import spared
 from tidegauge.detectors.diagnose.ranking import APART, CLOSE, OUTPUTS, Cause, closeness, order, overlap, rank, weight
 from tidegauge.detectors.diagnose.reader import Asked, Reader
 from tidegauge.detectors.diagnose.relations import relations
@@ -24,7 +26,7 @@ from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows, Truth, n
 from tidegauge.detectors.diagnose.skew import as_in_training, skew
 from tidegauge.detectors.diagnose.swapped import swapped
 from tidegauge.detectors.diagnose.timing import clocks, stale
-from tidegauge.detectors.diagnose.turn import BEYOND_DOUBT, Turn, turns
+from tidegauge.detectors.diagnose.turn import BEYOND_DOUBT, CLEAR, Turn, turns
 from tidegauge.detectors.diagnose.verdict import BAD_FROM, Level, Stage, Verdict
 from tidegauge.errors import TidegaugeError
 from tidegauge.store import Store
@@ -34,6 +36,8 @@ MARGIN = timedelta(days=14)
 MOST_AGAIN = 3
 """Moments that are walked through because a cause found at another began there."""
 HOUR = timedelta(hours=1)
+CLOSELY = 1.5
+"""A cause that is told closely counts for so much more than a vague one of another date."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class Diagnosis:
     Attributes:
         since: When the change began; ``how`` it was found.
         verdicts: All answers, in the order of the walk.
-        causes: What explains most of the change first; of what is as bad, that which began at ``since`` before what
-            began at another moment (see ``began``).
+        causes: What explains most of the change first; what began at ``since`` before what began at another moment
+            (see ``began``), where it is bad or told closely.
         counts: What the rows are: predictions, or requests of an LLM service.
     """
 
@@ -158,23 +162,31 @@ def diagnose(store: Store, asked: Asked) -> Diagnosis:
     if asked.since:
         return _at(reader, asked, Turn(asked.since, "", 0.0, True), rows, truth, ids, copies).diagnosis
     found: list[Walk] = []
-    ahead = turns(rows, asked.until, copies)
+    for doubtful in (False, True):
+        begun = turns(rows, asked.until, copies, doubtful)
+        ahead = [each for each in begun if all(abs(each.at - walk.begun.at) >= APART for walk in found)]
+        found += _walked(ahead, lambda each: _at(reader, asked, each, rows, truth, ids, copies))
+        if found[0].begun.clarity < BEYOND_DOUBT or any(_told(each.diagnosis)[0] for each in found):
+            break  # else what was beyond doubt is nothing bad, and hides nothing
+    return _together([(each.begun, each.diagnosis) for each in found])
+
+
+def _walked(ahead: list[Turn], walk_from: Callable[[Turn], Walk]) -> list[Walk]:
+    """The walks from all of these moments, and from those that they lead to."""
+    found: list[Walk] = []
     most = len(ahead) + MOST_AGAIN
     while ahead and len(found) < most:
-        found.append(_at(reader, asked, ahead.pop(0), rows, truth, ids, copies))
+        found.append(walk_from(ahead.pop(0)))
         for each in _again(found[-1]):
             if _new(each, found, ahead) and may_be(each, found[0].begun):
                 ahead.append(each)
-    return _together([each.diagnosis for each in found], [each.begun.found for each in found])
+    return found
 
 
 def _again(walk: Walk) -> list[Turn]:
-    """Where the walk's causes began by what shows them: elsewhere, or the first, where it says little, at its hour."""
-    found = []
-    for at, cause in enumerate(walk.diagnosis.causes):
-        vague = at == 0 and cause.finding.began is None and closeness(cause.finding) < CLOSE
-        if cause.finding.level is Level.BAD and (vague or cause.finding.began):
-            found.append(own(walk.case, cause.finding))
+    """Where the bad causes began by what shows them: the first at its own hour, others where that is elsewhere."""
+    causes = [each.finding for each in walk.diagnosis.causes if each.finding.level is Level.BAD]
+    found = [own(walk.case, each) for at, each in enumerate(causes) if at == 0 or each.began]
     return [each for each in found if each]
 
 
@@ -198,28 +210,39 @@ def _service(store: Store, asked: Asked) -> Diagnosis:
             f"there are no predictions of {asked.model!r} and no LLM spans of a service of that name: `tidegauge "
             "diagnose` needs one of them"
         )
-    found, clear = [], []
+    found = []
     for begun, case, verdicts in walks(reader, asked):
         start = begun.at + timedelta(seconds=case.first * case.slot_s)
         counted = int(case.before.sum()) * case.rows.every, int(case.after.sum()) * case.rows.every
         how = "as asked" if asked.since else begun.how
         causes = tuple(rank(verdicts))
         ended = (asked.model, start, begun.at, case.until, how)
-        found.append(Diagnosis(*ended, *counted, tuple(verdicts), causes, "requests"))
-        clear.append(begun.found)
-    return _together(found, clear)
+        found.append((begun, Diagnosis(*ended, *counted, tuple(verdicts), causes, "requests")))
+    return _together(found)
 
 
-def _together(found: Sequence[Diagnosis], clear: Sequence[bool]) -> Diagnosis:
-    """The diagnosis that is believed, with the causes that began at other moments that are ``clear``."""
-    first = max(found, key=_told)
+def _together(found: Sequence[tuple[Turn, Diagnosis]]) -> Diagnosis:
+    """The diagnosis that is believed, with the causes that began at other moments that are clear."""
+    first = max((max(event, key=lambda each: _told(each[1])) for event in _events(found)), key=_counts)[1]
     causes = list(first.causes)
-    for each in (one for one, is_clear in zip(found, clear, strict=True) if one is not first and is_clear):
+    for each in (one for begun, one in found if one is not first and begun.found):
         own = (cause for cause in each.causes if cause.finding.began is None and cause.finding.level is Level.BAD)
         for cause in own:
             if not any(_same(cause.finding, other.finding) for other in causes):
                 causes.append(replace(cause, finding=replace(cause.finding, began=each.since)))
     return replace(first, causes=tuple(sorted(causes, key=order)))
+
+
+def _events(found: Sequence[tuple[Turn, Diagnosis]]) -> list[list[tuple[Turn, Diagnosis]]]:
+    """Walks of moments within two days of a clearer one are about the same event, and as clear as that."""
+    events: list[list[tuple[Turn, Diagnosis]]] = []
+    for begun, each in sorted(found, key=lambda one: -one[0].clarity):
+        near = next((event for event in events if abs(event[0][0].at - begun.at) < APART), None)
+        if near is None:
+            events.append([(begun, each)])
+        else:
+            near.append((replace(begun, clarity=near[0][0].clarity), each))
+    return events
 
 
 def _same(one: Verdict, other: Verdict) -> bool:
@@ -233,10 +256,16 @@ def _told(each: Diagnosis) -> tuple[bool, bool, float]:
     What is explained counts as a share: of all that is found at a moment, so that of two moments near each other that
     is taken at which one cause is left rather than several halves of it.
     """
-    if not each.wrong or each.causes[0].finding.began:
+    if not any(cause.finding.level is Level.BAD and cause.finding.began is None for cause in each.causes):
         return False, False, 0.0
     first = each.causes[0]
-    return True, closeness(first.finding) >= CLOSE, weight(first.finding) * first.share
+    return first.finding.began is None, closeness(first.finding) >= CLOSE, weight(first.finding) * first.share
+
+
+def _counts(walk: tuple[Turn, Diagnosis]) -> tuple[bool, float]:
+    """What an event counts beside others: how sure it is what began and how clearly something did; close, for more."""
+    begins, closely, sure = _told(walk[1])
+    return begins, sure * (CLOSELY if closely else 1.0) * log2(1 + max(CLEAR, walk[0].clarity))
 
 
 def _at(reader: Reader, asked: Asked, begun: Turn, rows: Rows, truth: Truth, ids: Hashes, copies: Rows | None) -> Walk:
@@ -263,6 +292,7 @@ def walk(case: Case) -> list[Verdict]:
     so_far: list[Verdict] = []
     for check in CHECKS:
         so_far += check.run(case, so_far)
+    so_far = spared(case, so_far, CHECKS)
     stages = list(Stage)
     return sorted(so_far, key=lambda each: stages.index(each.stage))
 

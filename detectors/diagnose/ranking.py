@@ -6,13 +6,14 @@ The weight of a finding is log2(1 + strength): 1.6 where it is just bad, 5 at mo
 - what the other found changed lies downstream of what it changed: features and versions make scores, scores make
   decisions and loss, labels make the loss;
 - both are about rows that can be the same, and began together;
+- it is not as much so in the rows that the cause does not touch;
 - it comes earlier in the walk, or says more closely what happened to the same columns (``CLOSENESS``).
 
 A part of the traffic that grew or shrank explains besides what is found in that part alone: its rows are other ones.
 
-A cause is a finding that no other explains. Its rank is the sum of the weights of what it explains, itself included;
-bad before suspect, what began at the moment asked for before what began at another, and consequences (stage downstream)
-after causes.
+A cause is a finding that no other explains. Its rank is the sum of the weights of what it explains, itself included.
+First come those that began at the moment asked for, bad ones and then those that are told closely, such as a release;
+then bad before suspect, what began at that moment before what began at another, consequences (stage downstream) last.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def explains(cause: Verdict, other: Verdict) -> bool:
     """Whether ``other`` follows from ``cause``, by the rules above."""
     if cause.level is not Level.BAD or not overlap(cause.part, other.part) or not _together(cause, other):
         return False
-    if _place(cause) == _place(other):
+    if _place(cause) == _place(other) or (other.check in cause.spared and not other.part):
         return False
     if cause.check == MIX and set(cause.part) <= set(other.part) and _place(cause) < _place(other):
         return True
@@ -171,8 +172,9 @@ def closeness(verdict: Verdict) -> int:
     return 0 if verdict.stage is Stage.DOWNSTREAM else CLOSENESS.get(verdict.cause, 5)
 
 
-def order(cause: Cause) -> tuple[bool, bool, bool, float, tuple[int, int]]:
+def order(cause: Cause) -> tuple[bool, bool, bool, bool, float, tuple[int, int]]:
     """What is first: see above."""
     finding = cause.finding
-    later = finding.stage is Stage.DOWNSTREAM
-    return finding.level is not Level.BAD, finding.began is not None, later, -cause.weight, _place(finding)
+    bad, later = finding.level is Level.BAD, finding.stage is Stage.DOWNSTREAM
+    then = finding.began is None and not later and (bad or closeness(finding) >= CLOSE)
+    return not then, not bad, finding.began is not None, later, -cause.weight, _place(finding)

@@ -21,6 +21,7 @@ MOST_NAMES = 12
 CELLS = 8
 FREQUENT_VALUES = 3
 FREQUENT = "frequent value of"
+FAR_VALUES = "far values"
 VOLUME, REPEATED = "the number of predictions", "the share of repeated ids"
 
 
@@ -56,7 +57,7 @@ def of_number(name: str, values: Floats) -> list[Series]:
     low, high = np.quantile(known, (0.01, 0.99))
     found.append((f"the mean of {name}", np.where(finite, np.clip(values, low, high), np.nan)))
     width = 10 * max(high - low, 1e-12)
-    found.append((f"far values of {name}", _share((values > high + width) | (values < low - width), finite)))
+    found.append((f"{FAR_VALUES} of {name}", _share((values > high + width) | (values < low - width), finite)))
     edges = np.unique(np.quantile(known, np.arange(1, CELLS) / CELLS))
     cell = np.searchsorted(edges, values, side="right")
     found += [(f"the distribution of {name}", _share(cell == at, finite)) for at in range(len(edges) + 1)]
@@ -163,20 +164,26 @@ def _repeated(rows: Rows) -> Floats:
 
 def deeper(rows: Rows, case: Case) -> list[Series]:
     """How well features, and the score, are foretold by the others: costs more, so only where nothing else tells."""
-    design = case.design
     found = []
-    targets = {
-        name: standard(values, case).astype(np.float64)
-        for name, values in rows.traffic.numeric.items()
-        if name != "score"
-    }
-    logit = score_target(case)
-    for name, target in [*targets.items(), *([("score", logit)] if logit is not None else [])]:
-        own = frozenset({name}) if name != "score" else frozenset[str]()
-        residual, explained = design.residual(np.where(np.isfinite(rows.traffic.numeric[name]), target, np.nan), own)
-        if explained >= 0.3:
-            spread = float(np.nanstd(residual[case.before])) or 1.0
-            found.append((f"the fit of {name} to the features", np.minimum((residual / spread) ** 2, 25.0)))
-            if name == "score":
-                found.append(("the scores' level at the same features", np.clip(residual / spread, -5, 5)))
-    return found
+    for name, values in rows.traffic.numeric.items():
+        if name != "score":
+            target = np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
+            found += _fitted(case, name, target)[:1]
+    return [*found, *of_scores(case)]
+
+
+def of_scores(case: Case) -> list[Series]:
+    """How far scores lie from those that the features foretell, and on which side."""
+    target = score_target(case)
+    return [] if target is None else _fitted(case, "score", target)
+
+
+def _fitted(case: Case, name: str, target: Floats) -> list[Series]:
+    residual, explained = case.design.residual(target, frozenset({name}) - {"score"})
+    if explained < 0.3:
+        return []
+    spread = float(np.nanstd(residual[case.before])) or 1.0
+    return [
+        (f"the fit of {name} to the features", np.minimum((residual / spread) ** 2, 25.0)),
+        (f"the {name}s' level at the same features", np.clip(residual / spread, -5, 5)),
+    ]

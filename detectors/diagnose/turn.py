@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from scipy.special import xlogy
 
 from tidegauge.detectors.diagnose.case import DAY_S, Case, days_of
 from tidegauge.detectors.diagnose.graded import LABEL
 from tidegauge.detectors.diagnose.ranking import APART
 from tidegauge.detectors.diagnose.rows import Floats, Ints, Mask, Rows, no_truth
-from tidegauge.detectors.diagnose.series import FEWEST, FREQUENT, VOLUME, Series, deeper, of_copies, signals
+from tidegauge.detectors.diagnose.series import FAR_VALUES, FEWEST, FREQUENT, VOLUME, Series, deeper, of_copies, signals
 
 HOUR_S = 3600
 AROUND_H = 30
@@ -22,11 +23,15 @@ CLEARER = 1.5
 FEWEST_BEFORE, FEWEST_SINCE = 7, 2
 CLEAR, BEYOND_DOUBT = 5.0, 16.0
 """Standard errors, days being dependent, from which a change is looked into, and from which no other is."""
+CLEAR_FAR = 3.0
+"""As ``CLEAR``, of values far outside of all others: a few are enough, and a walk can tell them closely."""
 MOST_TURNS = 3
+SPELL = 4
+"""Days on which one reading of the weather may be frequent: by so few it is not beyond doubt that it is filled in."""
 NEARLY_NONE = 0.005
 """A share of a day below this may be what came in the last minutes before it was no more."""
 FLOOR = 0.01
-FLOORS = {"far values": 0.0015}
+FLOORS = {FAR_VALUES: 0.0015}
 """The least spread of a daily share that is believed."""
 
 
@@ -48,29 +53,38 @@ class Turn:
 
 
 def turns(
-    rows: Rows, until: datetime, copies: Rows | None = None, fallback: timedelta = timedelta(days=7)
+    rows: Rows,
+    until: datetime,
+    copies: Rows | None = None,
+    doubtful: bool = False,
+    fallback: timedelta = timedelta(days=7),
 ) -> list[Turn]:
     """Moments at which something may have begun, the clearest first; those beyond doubt alone where there are any.
 
-    All series of ``rows`` are scanned by day for a change of level, and the surroundings of each by hour. Where none is
-    beyond doubt, those of how well features foretell each other follow, and last the days of ``fallback``.
+    With ``doubtful`` the others as well. All series of ``rows`` are scanned by day for a change of level, and the
+    surroundings of each by hour. Where none is beyond doubt, those of how well features foretell each other follow, and
+    last the days of ``fallback``.
     """
-    found = _clearest(rows, signals(rows, until.timestamp()), until)
+    told = signals(rows, until.timestamp())
+    found = _clearest(rows, told, until)
     if not found or found[0].clarity < BEYOND_DOUBT:  # copies are few, so they tell the hour less well
         found = _apart([*found, *_clearest(rows, of_copies(rows, copies, rows.features), until)])
-    if certain := [each for each in found if each.clarity >= BEYOND_DOUBT]:
+    certain = [each for each in found if each.clarity >= BEYOND_DOUBT]
+    if certain and not doubtful:
         return certain
     since = until - 2 * fallback
     none = no_truth()
     case = Case("", since, until, rows, (np.zeros(rows.count, np.bool_), days_of(rows.seconds, since)), none, none.ids)
     if -case.first >= FEWEST_BEFORE:
         found = _apart([*found, *_clearest(rows, deeper(rows, case), until)])
-    if certain := [each for each in found if each.clarity >= BEYOND_DOUBT]:
+    certain = [each for each in found if each.clarity >= BEYOND_DOUBT]
+    if certain and not doubtful:
         return certain
-    return [*found[:MOST_TURNS], Turn(until - fallback, "", 0.0, False)]
+    far = _clearest(rows, [each for each in told if each[0].startswith(FAR_VALUES)], until, CLEAR_FAR)
+    return [*_apart([*found[:MOST_TURNS], *far[:1]]), Turn(until - fallback, "", 0.0, False)]
 
 
-def _clearest(rows: Rows, series: Sequence[Series], until: datetime) -> list[Turn]:
+def _clearest(rows: Rows, series: Sequence[Series], until: datetime, least: float = CLEAR) -> list[Turn]:
     """The clearest changes of all series, at least two days apart, with as much time before them as since."""
     end = until.timestamp()
     day = np.floor((rows.seconds - end) / DAY_S).astype(np.int64)
@@ -78,7 +92,7 @@ def _clearest(rows: Rows, series: Sequence[Series], until: datetime) -> list[Tur
     told = [(*_level_change(day[kept], values[kept], name), at) for at, (name, values) in enumerate(series)]
     found: list[Turn] = []
     for clarity, begins, at in sorted(told, reverse=True):
-        if clarity < CLEAR or len(found) == MOST_TURNS:
+        if clarity < least or len(found) == MOST_TURNS:
             break
         begin = end + begins * DAY_S
         if 2 * begins >= day.min() and all(abs(begin - each.at.timestamp()) >= APART.total_seconds() for each in found):
@@ -143,6 +157,7 @@ def _clarities(day: Ints, values: Floats, name: str) -> Floats:
     told = clarity(mean[at], floor)
     if name.startswith(FREQUENT):  # a reading of the weather is frequent for a day, a default on every day
         told[~_above(mean[at])] = 0.0
+        told[-SPELL:] = np.minimum(told[-SPELL:], 0.9 * BEYOND_DOUBT)
     if name == LABEL and shares:
         told = np.maximum.reduce([told, _never_again(mean[at]), _never_again(1 - mean[at])])
     found[at] = np.maximum(found[at], told)
@@ -219,24 +234,39 @@ def clarity(series: Floats, floor: float) -> Floats:
 
 
 def _hour(seconds: Floats, values: Floats, begin: float) -> float:
-    """The hour within a day and a half of ``begin`` that parts the values around it best."""
+    """The hour within a day and a half of ``begin`` that parts the values around it best.
+
+    Of shares that is where two rates are the likeliest: a few readings that happen to be what is frequent later are no
+    beginning, and the first of what was never seen on any day before is one, however rare it stays.
+    """
     near = np.isfinite(values) & (np.abs(seconds - begin) < 3 * DAY_S)
     at, x = seconds[near], values[near]
     if len(x) < 50 or np.ptp(x) == 0:
         return begin
-    if np.isin(x, (0.0, 1.0)).all() and not np.any(x[at < begin - AROUND_H * HOUR_S]):  # the first ever seen
-        first = float(at[x > 0].min())
-        return first - first % HOUR_S if first <= begin + AROUND_H * HOUR_S else begin
     order = np.argsort(at, kind="stable")
     at, x = at[order], x[order]
-    total, squares = np.cumsum(x), float((x**2).sum())
+    total = np.concatenate([[0.0], np.cumsum(x)])
     edges = np.round(begin / HOUR_S) * HOUR_S + HOUR_S * np.arange(-AROUND_H, AROUND_H + 1)
     places = np.searchsorted(at, edges)
-    best, chosen = np.inf, begin
-    for edge, place in zip(edges, places, strict=True):
-        if 10 <= place <= len(x) - 10:
-            left, right = total[place - 1], total[-1] - total[place - 1]
-            rest = squares - left**2 / place - right**2 / (len(x) - place)
-            if rest < best - 1e-9:
-                best, chosen = rest, float(edge)
-    return chosen
+    usable = (places >= 10) & (places <= len(x) - 10)
+    if not usable.any():
+        return begin
+    edges, places = edges[usable], places[usable]
+    shares = bool(np.isin(x, (0.0, 1.0)).all())
+    earlier = values[np.isfinite(values) & (seconds <= begin - 3 * DAY_S)]
+    never = len(earlier) if shares and not earlier.any() else 0
+    within = _surprise if shares else _squares
+    rest = within(total[places], places + never) + within(total[-1] - total[places], len(x) - places)
+    return float(edges[int(np.argmax(rest <= rest.min() + 1e-9))])
+
+
+def _surprise(hits: Floats, rows: Ints) -> Floats:
+    """Less log likelihood of so many hits among the rows, at their own rate."""
+    found: Floats = -(xlogy(hits, hits / rows) + xlogy(rows - hits, 1 - hits / rows))
+    return found
+
+
+def _squares(total: Floats, rows: Ints) -> Floats:
+    """What squares lie within, but for those of the values themselves."""
+    found: Floats = -(total**2) / rows
+    return found

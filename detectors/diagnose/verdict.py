@@ -52,6 +52,7 @@ class Verdict:
             feature's name.
         evidence: The numbers, by name.
         began: When, where that is clearly another moment than the one asked for.
+        spared: Checks that say as much of the rows that it does not touch: it explains none of what they found.
     """
 
     check: str
@@ -65,6 +66,7 @@ class Verdict:
     columns: frozenset[str] = frozenset()
     evidence: Mapping[str, float | str] = field(default_factory=dict)
     began: datetime | None = None
+    spared: frozenset[str] = frozenset()
 
     @property
     def found(self) -> bool:

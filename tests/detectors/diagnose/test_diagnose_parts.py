@@ -6,15 +6,19 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from world import REGIONS, World
 
+from tidegauge.detectors.diagnose.case import Case
 from tidegauge.detectors.diagnose.conversions import units
+from tidegauge.detectors.diagnose.design import Design
+from tidegauge.detectors.diagnose.features import categories
 from tidegauge.detectors.diagnose.ranking import explains, rank
 from tidegauge.detectors.diagnose.rows import Rows
 from tidegauge.detectors.diagnose.signatures import Mark, Values, coarser, default_value, outliers, stuck
 from tidegauge.detectors.diagnose.slices import search
 from tidegauge.detectors.diagnose.text import as_text
 from tidegauge.detectors.diagnose.turn import turns
-from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict
+from tidegauge.detectors.diagnose.verdict import Level, Stage, Verdict, part_text
 from tidegauge.detectors.statistics.bins import NumericBins
 from tidegauge.detectors.traffic import Category, Traffic
 from tidegauge.model import Slice
@@ -125,7 +129,8 @@ def bad(cause: str, stage: Stage, *columns: str, part: Slice | None = None, stre
     return Verdict(cause, stage, Level.BAD, "", cause, "", where, strength, frozenset(columns))
 
 
-def test_a_rare_value_never_seen_before_tells_the_hour_it_began(rng: np.random.Generator) -> None:
+def test_a_rare_value_never_seen_before_tells_the_hour_it_began() -> None:
+    rng = np.random.default_rng(0)
     days, since = 50, 40
     rows = days * A_DAY
     seconds = np.sort(rng.uniform(0, days * 86_400, rows))
@@ -138,7 +143,7 @@ def test_a_rare_value_never_seen_before_tells_the_hour_it_began(rng: np.random.G
     clearest = turns(stream, datetime.fromtimestamp(days * 86_400, UTC))[0]
 
     assert clearest.by == "frequent value of size, -1"
-    assert abs(clearest.at.timestamp() - float(seconds[filled].min())) < 3600
+    assert abs(clearest.at.timestamp() - float(seconds[filled].min())) <= 3600
 
 
 def test_a_cause_ranks_by_what_it_explains_downstream_of_it_in_its_rows() -> None:
@@ -173,6 +178,25 @@ def test_a_cause_of_another_date_explains_nothing_and_comes_after_those_of_the_m
     assert not explains(gap, loss)
 
 
+def test_a_release_of_the_moment_comes_before_what_is_bad_since_another_and_before_consequences() -> None:
+    storm = replace(bad("concept", Stage.CONCEPT, "loss"), began=datetime(2026, 3, 4, tzinfo=UTC))
+    moved = replace(bad("moved", Stage.DATA, "temp", strength=1.9), level=Level.SUSPECT)
+    release = replace(bad("new version", Stage.MODEL, "version", strength=1.9), level=Level.SUSPECT)
+
+    causes = rank([storm, bad("decisions moved", Stage.DOWNSTREAM, "prediction"), moved, release])
+
+    assert [each.finding.cause for each in causes] == ["new version", "decisions moved", "concept", "moved"]
+
+
+def test_what_is_as_much_so_in_the_rows_that_a_cause_does_not_touch_is_not_explained() -> None:
+    gap = bad("missing", Stage.DATA, "pressure")
+    loss, here = bad("loss up", Stage.DOWNSTREAM, "loss"), Slice("origin", "JFK")
+
+    assert explains(gap, loss)
+    assert not explains(replace(gap, spared=frozenset({"loss up"})), loss)
+    assert explains(replace(gap, spared=frozenset({"loss up"})), replace(loss, part=(here,)))
+
+
 def test_a_part_that_grew_explains_what_is_found_in_it_alone() -> None:
     here, there = Slice("carrier", "9E"), Slice("carrier", "B6")
     grown = replace(bad("part grew", Stage.LOGGING, "volume", part=here), check="traffic mix")
@@ -180,6 +204,38 @@ def test_a_part_that_grew_explains_what_is_found_in_it_alone() -> None:
     assert explains(grown, bad("missing", Stage.DATA, "seats", part=here))
     assert not explains(grown, bad("missing", Stage.DATA, "seats", part=there))
     assert not explains(grown, bad("missing", Stage.DATA, "seats"))
+
+
+def with_traffic(case: Case, traffic: Traffic) -> Case:
+    return replace(case, rows=replace(case.rows, traffic=traffic))
+
+
+@pytest.mark.parametrize("stuck_in", [("south",), ("south", "west"), ()])
+def test_a_category_that_is_stuck_in_one_part_is_told_with_that_part(stuck_in: tuple[str, ...]) -> None:
+    made = World(np.random.default_rng(3))
+    case = made.classes()
+    plans = made.rng.integers(0, 3, made.rows).astype(np.int32)
+    plans[made.since & np.isin(made.region, [REGIONS.index(each) for each in stuck_in])] = 1
+
+    plan = {"plan": Category(plans, ("free", "paid", "trial"))}
+    found = categories(with_traffic(case, replace(case.rows.traffic, categorical=plan)))
+
+    said = [(each.cause, part_text(each.part)) for each in found if each.found]
+    assert said == ([("stuck", "region=south")] if len(stuck_in) == 1 else [])
+
+
+def test_a_rare_extreme_of_one_feature_does_not_spoil_what_the_others_foretell() -> None:
+    made = World(np.random.default_rng(3))
+    rain = np.zeros(made.rows)
+    downpour = (made.seconds < made.seconds[0] + 6 * 86_400) & (made.seconds > made.seconds[0] + 5 * 86_400)
+    rain[downpour] = made.rng.random(int(downpour.sum())) ** 4
+    case = made.classes()
+    numeric = {**case.rows.traffic.numeric, "rain": rain, "size": made.size + 3 * rain}
+    case = with_traffic(case, replace(case.rows.traffic, numeric=numeric))
+
+    explained = Design.of(case).residual(made.load + made.size**2, frozenset())[1]
+
+    assert explained > 0.9
 
 
 def test_names_from_telemetry_break_no_line_of_the_text() -> None:

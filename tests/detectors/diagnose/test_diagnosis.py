@@ -62,6 +62,19 @@ def test_of_two_faults_the_one_of_the_moment_asked_for_comes_first_and_each_has_
     assert diagnose(store, Asked(MODEL, UNTIL, shop.LATER)).causes[0].finding.cause == "missing"
 
 
+def test_a_gap_in_one_part_does_not_explain_outcomes_that_are_as_much_so_elsewhere(store: Store) -> None:
+    stream = Shop(np.random.default_rng(5))
+    shop.blind_in_the_south(stream)
+    stream.label = np.where(stream.since & (stream.rng.random(stream.rows) < 0.5), 1, stream.label)
+    stream.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    causes = {each.finding.cause: each for each in found.causes}
+    assert {"missing", "concept"} <= set(causes)
+    assert "outcome at the same score" in causes["missing"].finding.spared
+
+
 def test_training_copies_tell_an_exchange_in_a_small_part_from_two_features_that_no_longer_fit(store: Store) -> None:
     stream = Shop(np.random.default_rng(5))
     shop.exchanged_in_the_west(stream)
