@@ -215,15 +215,26 @@ def check_rules(paths: Sequence[Path]) -> list[Rule]:
                 places.setdefault(rule.alert, place)
                 rules.append(rule.model_copy(update={"interval": group.interval}))
     problems = _listed(wrong)
+    by_name = {rule.alert: rule for rule in rules}
     problems += [
-        f"{places[rule.alert]}: inhibited_by: there is no other rule {name!r}"
+        f"{places[rule.alert]}: inhibited_by: {problem}"
         for rule in rules
         for name in rule.inhibited_by
-        if name not in places or name == rule.alert
+        if (problem := _no_inhibitor(rule, name, by_name.get(name)))
     ]
     if problems:
         raise ConfigError("alert rules", problems)
     return rules
+
+
+def _no_inhibitor(rule: Rule, name: str, other: Rule | None) -> str:
+    """Why ``other`` cannot inhibit ``rule``; empty where it can."""
+    if other is None or other is rule:
+        return f"there is no other rule {name!r}"
+    if rule.by and other.by and not set(rule.by) & set(other.by):
+        its, own = ", ".join(other.by), ", ".join(rule.by)
+        return f"{name!r} is by {its} and this one by {own}: without a label of both one of it would hide all of these"
+    return ""
 
 
 def metrics(paths: Sequence[Path]) -> list[Metric]:

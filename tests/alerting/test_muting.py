@@ -126,6 +126,20 @@ def test_a_rule_cannot_be_inhibited_by_itself_or_by_one_that_is_not_there(tmp_pa
     assert "no other rule 'A'" in str(problems.value) and "no other rule 'B'" in str(problems.value)
 
 
+@pytest.mark.parametrize(("by", "refused"), [("tenant", True), ("service, tenant", False), ("", False)])
+def test_a_rule_is_not_inhibited_by_one_that_is_divided_by_other_labels(tmp_path: Any, by: str, refused: bool) -> None:
+    path = tmp_path / "rules.yaml"
+    rest = "metric: refusal_rate, above: 0.1, severity: page, owner: o, runbook: r, action: a"
+    rules = f"{{alert: A, by: [service], {rest}, inhibited_by: [B]}}", f"{{alert: B, by: [{by}], {rest}}}"
+    path.write_text("groups:\n  - name: g\n    rules:\n" + "".join(f"      - {each}\n" for each in rules))
+
+    if not refused:
+        assert len(check_rules([path])) == 2
+        return
+    with pytest.raises(ConfigError, match=r":4: inhibited_by: 'B' is by tenant and this one by service: without"):
+        check_rules([path])
+
+
 def test_silences_are_kept_listed_replaced_and_ended(store: Store) -> None:
     first, second = silence(60), silence(30, matchers={"service": "other"})
     for each in (first, second):
