@@ -53,6 +53,7 @@ FROM findings WHERE subject = {subject:String} AND detector = {detector:String} 
 GROUP BY feature, dimension, slice"""
 DRIFTED = """SELECT feature, min(since) AS begun FROM findings
 WHERE subject = {subject:String} AND detector != {detector:String} AND verdict = 'drift'
+  AND (detector NOT IN ('missing', 'non_finite') OR {missing:Bool})
   AND feature IN {features:Array(String)} AND window_end > {since:DateTime64(6, 'UTC')}
   AND (dimension = '' OR (dimension = {dimension:String} AND slice = {slice:String}))
   AND since > {early:DateTime64(6, 'UTC')} AND since < {late:DateTime64(6, 'UTC')}
@@ -186,10 +187,14 @@ class DailyRound:
         return claim(closer, before, self._settings.diagnosis, since, told_by)
 
     def _drift(self, asked: Asked, now: Sighting, since: datetime) -> str:
-        """In words the drift of the same thing that began with a cause; empty for none."""
+        """In words the drift of the same thing that began with a cause; empty for none.
+
+        Values that are missing tell of nothing but themselves: a gap in the record hides no exchange of two features.
+        """
         params: dict[str, Any] = {
             "subject": asked.model,
             "detector": DETECTOR,
+            "missing": now.finding.cause == "missing",
             "features": list(names(now.columns)),
             "since": asked.until - TOLD_WITHIN,
             "dimension": now.part.dimension,

@@ -150,13 +150,16 @@ def test_a_young_model_is_undetermined_and_is_not_diagnosed(store: Store) -> Non
     assert found.reason.startswith("fewer than 21 days of predictions")
 
 
-@pytest.mark.parametrize(("since", "counted"), [(SINCE - 9 * DAY, 1), (SINCE, 0)])
+@pytest.mark.parametrize(
+    ("since", "detector", "counted"),
+    [(SINCE - 9 * DAY, "error_rate", 1), (SINCE, "error_rate", 0), (SINCE, "missing", 1)],
+)
 def test_a_cause_is_counted_unless_drift_tells_it_since_the_same_time(
-    store: Store, since: datetime, counted: int
+    store: Store, since: datetime, detector: str, counted: int
 ) -> None:
     broken(store, shop.turned_in_the_north)
     (seen,) = [each for each in loop(store).run(after(4)) if each.feature != "*"]
-    drift = replace(seen, feature="error", detector="error_rate", dimension="", slice="", verdict=Verdict.DRIFT)
+    drift = replace(seen, feature="error", detector=detector, dimension="", slice="", verdict=Verdict.DRIFT)
     store.insert("findings", [replace(drift, since=since).row()])
 
     (found,) = told(loop(store).run(after(5)))
