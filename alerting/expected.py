@@ -32,6 +32,7 @@ from tidegauge.alerting.chances import (
 from tidegauge.alerting.durations import format_duration
 from tidegauge.alerting.forms import Compare
 from tidegauge.alerting.rules import Rule, Severity
+from tidegauge.alerting.season import AMOUNTS
 from tidegauge.alerting.text import amount
 from tidegauge.config import Detectors, Watch
 from tidegauge.metrics import Kind
@@ -310,7 +311,7 @@ def _estimate(rule: Rule, detectors: Detectors) -> Said:
 
 
 def _plain(rule: Rule) -> Said:
-    if rule.above == 0 and rule.measure.kind in (Kind.COUNT, Kind.SUM):
+    if rule.above == 0 and rule.measure.kind in AMOUNTS:
         return 0.0, Basis.FACT, "no chance in it: what it counts is there"
     return _unknown(f"{rule.measure.title} has no interval, so its own course must say; {_HISTORY}")
 

@@ -10,15 +10,14 @@ from datetime import datetime, timedelta
 from tidegauge.alerting.forms import Compare
 from tidegauge.alerting.incidents import Incident
 from tidegauge.alerting.rules import Rule
-from tidegauge.alerting.season import WEEK
+from tidegauge.alerting.season import AMOUNTS, WEEK
 from tidegauge.alerting.states import QueryFailed, Reading
 from tidegauge.incidents import overlapping
-from tidegauge.metrics import MAX_SERIES, Kind, Observation, label_name, observe
+from tidegauge.metrics import MAX_SERIES, Observation, label_name, observe
 from tidegauge.model import Window
 from tidegauge.store import Store
 
 logger = logging.getLogger(__name__)
-_AMOUNTS = (Kind.SUM, Kind.COUNT)
 Question = tuple[str, tuple[str, ...], Window, tuple[tuple[str, str], ...]]
 Labels = tuple[tuple[str, str], ...]
 
@@ -60,11 +59,13 @@ class Observer:
         self, rule: Rule, compare: Compare, found: list[Reading] | QueryFailed
     ) -> list[Reading] | QueryFailed:
         """Each reading; of a risen amount with whether what it is compared with was there in the week before that."""
-        if not (compare.offset and compare.upward and rule.measure.kind in _AMOUNTS) or isinstance(found, QueryFailed):
+        if not (compare.offset and compare.upward and rule.measure.kind in AMOUNTS) or isinstance(found, QueryFailed):
             return found
         earlier = self._seen(rule, WEEK, compare.offset + rule.window)
-        if isinstance(earlier, QueryFailed) or len(earlier) >= MAX_SERIES:
-            return earlier if isinstance(earlier, QueryFailed) else found
+        if isinstance(earlier, QueryFailed):
+            return earlier
+        if len(earlier) >= MAX_SERIES:
+            return found
         known = {_key(each) for each in earlier}
         return [replace(each, partial=each.before is not None and _key(each.before) not in known) for each in found]
 

@@ -32,7 +32,7 @@ from scipy.stats import binomtest
 
 from tidegauge.config import Performance
 from tidegauge.detectors.finding import Claim, Verdict
-from tidegauge.detectors.pairs import apart, candidates
+from tidegauge.detectors.pairs import candidates
 from tidegauge.detectors.performance.answers import Answers, every
 from tidegauge.detectors.performance.baseline import Past, chosen
 from tidegauge.detectors.performance.book import Memory
@@ -95,8 +95,7 @@ def drawn(rng: Rng, world: World, number: int, task: Task, down: float = 0.0) ->
 
 def measured(made: Answers, traffic: Traffic) -> Iterator[tuple[Slice, Measured]]:
     singles = [Slice(name, value) for name in ("tenant", "region") for value in traffic.dimensions[name].rows_by_name]
-    pairs = [each for each in candidates(traffic, singles) if apart(each, traffic)]
-    for part in (ALL, *singles, *pairs):
+    for part in (ALL, *singles, *candidates(traffic, singles)):
         for each in every(made.take(traffic.index(part)), ()):
             if isinstance(each, Measured):
                 yield part, each

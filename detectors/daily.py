@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from tidegauge import instruments
 from tidegauge.config import Detectors, Watch
 from tidegauge.detectors.causes import (
     DETECTOR,
@@ -135,17 +133,10 @@ class DailyRound:
         since = {(each.feature, each.detector, each.part): _since(each) for each in claims if each.evidence}
         start = end - timedelta(days=self._settings.diagnosis.history_days + LOOKS[-1])
         context = Context(model, window, "history", start, end - LOOKS[0] * DAY, now, since)
-        findings = [context.finding(each) for each in claims]
-        self._keep(findings, f"{model}\x1f{end.isoformat()}")
+        # also what is stable in a part of the traffic: the next day needs it
+        findings = self._ledger.record(context, claims, DETECTOR, kept=lambda _: True)
         self._done[model] = end
         yield from findings
-
-    def _keep(self, findings: Sequence[Finding], name: str) -> None:
-        """Also those that are stable in a part of the traffic, as the next day needs them; of one day only once."""
-        for each in findings:
-            instruments.FINDINGS.labels(each.detector, each.verdict.value).inc()
-        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-        self._store.insert("findings", [each.row() for each in findings], f"diagnosis-{digest}")
 
     def _watch(self, model: str) -> Watch | None:
         watch = watch_of(model, self._settings.models)

@@ -113,7 +113,7 @@ class Parts:
         left: dict[str, Counter[str]] = {}
         room = most
         for part in candidates(self._current, self.tested):
-            if not apart(part, self._current) or not apart(part, self._reference):
+            if not apart(part, self._reference):
                 continue  # the slice itself, which is tested
             reason = self._unfit(part) if room else f"come after the {most} with the most rows"
             if reason:

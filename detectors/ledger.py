@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -60,14 +60,16 @@ class Ledger:
         params = {"subject": subject, "since": now - HISTORY, "pending": PENDING}
         return {Window(row["a"], row["b"]): bool(row["said"]) for row in self._store.rows(UNLABELLED, params)}
 
-    def record(self, context: Context, claims: Sequence[Claim], phase: str) -> list[Finding]:
-        """Count all claims of one evaluation and store those worth a row; a second time, also elsewhere, does nothing.
+    def record(
+        self, context: Context, claims: Sequence[Claim], phase: str, kept: Callable[[Claim], bool] = worth_a_row
+    ) -> list[Finding]:
+        """Count all claims of one evaluation, store those to be ``kept``; a second time, also elsewhere, does nothing.
 
         ``phase`` tells the evaluations of one subject and window apart.
         """
         for labels, count in Counter((claim.detector, claim.verdict.value) for claim in claims).items():
             instruments.FINDINGS.labels(*labels).inc(count)
-        findings = [context.finding(claim) for claim in claims if worth_a_row(claim)]
+        findings = [context.finding(claim) for claim in claims if kept(claim)]
         names = [phase, context.subject, context.window.start.isoformat(), context.window.end.isoformat()]
         token = hashlib.sha256("\x1f".join(names).encode(errors="surrogatepass")).hexdigest()
         self._store.insert("findings", [each.row() for each in findings], f"findings-{token}")

@@ -45,10 +45,10 @@ class Divided(Protocol):
 
 
 def candidates(traffic: Divided, slices: Collection[Slice]) -> list[Slice]:
-    """The pairs of two of ``slices`` that have 50 rows, those with the most first."""
+    """The pairs of two of ``slices`` that have 50 rows and can be told from both, those with the most rows first."""
     known = set(slices)
     found = [part for name in pairs_in(traffic) for part in _of(name, traffic) if known.issuperset(part.sides)]
-    return sorted(found, key=lambda part: (-traffic.size(part), part))
+    return sorted((part for part in found if apart(part, traffic)), key=lambda part: (-traffic.size(part), part))
 
 
 def pairs_in(traffic: Divided) -> list[str]:

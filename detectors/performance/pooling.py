@@ -59,8 +59,8 @@ def _moderated(bases: Sequence[Baseline], everywhere: Baseline) -> list[Baseline
     for base, own, ratio in zip(bases, odd.tolist(), together.tolist(), strict=True):
         variance = base.sampling**2 * ratio
         shared = min(1.0, common / variance)
-        freedom = 1 / (shared**2 / base.freedom + (1 - shared) ** 2 / (base.freedom + borrowed))
-        found.append(base if own else replace(base, deviation=math.sqrt(variance), freedom=freedom))
+        worth = 1 / (shared**2 / base.freedom + (1 - shared) ** 2 / (base.freedom + borrowed))
+        found.append(base if own else replace(base, deviation=math.sqrt(variance), freedom=worth))
     return found
 
 

@@ -14,7 +14,7 @@ from tidegauge.config import Detectors, Watch
 from tidegauge.detectors.drift import LEAST_ROWS
 from tidegauge.detectors.finding import Claim, Context, Finding
 from tidegauge.detectors.ledger import Ledger
-from tidegauge.detectors.pairs import apart, candidates
+from tidegauge.detectors.pairs import candidates
 from tidegauge.detectors.performance import answers, lessons, training
 from tidegauge.detectors.performance.arrival import POSSIBLE
 from tidegauge.detectors.performance.baseline import chosen
@@ -95,8 +95,7 @@ class Case:
     def pairs(self) -> Iterator[tuple[Slice, IntArray]]:
         """The pairs of these slices that can be told from both, those with the most rows first."""
         traffic = self.rows.traffic.with_pairs(self.watch.paired)
-        found = candidates(traffic, [part for part, _ in self.parts() if part != ALL])
-        for part in islice((each for each in found if apart(each, traffic)), self.watch.max_pairs):
+        for part in candidates(traffic, [part for part, _ in self.parts() if part != ALL])[: self.watch.max_pairs]:
             yield part, traffic.dimensions[part.dimension].rows_by_name[part.value]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegauge.detectors.pairs import apart, candidates, pairs_in
+from tidegauge.detectors.pairs import candidates, pairs_in
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.statistics import NumericBins
 from tidegauge.detectors.statistics.arrays import FloatArray, finite
@@ -96,5 +96,5 @@ def _slices(traffic: Traffic, most: int, most_pairs: int) -> dict[str, tuple[str
         if name not in pairs
     }
     known = {Slice(name, value) for name, values in found.items() for value in values}
-    fit = [part for part in candidates(traffic, known) if apart(part, traffic)][:most_pairs]
+    fit = candidates(traffic, known)[:most_pairs]
     return found | {name: tuple(part.value for part in fit if part.dimension == name) for name in pairs}

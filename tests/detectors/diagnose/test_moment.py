@@ -28,18 +28,23 @@ def first_of(found: Diagnosis) -> tuple[str, str]:
     return finding.cause, part_text(finding.part)
 
 
+@pytest.mark.parametrize(
+    ("early", "within"),
+    [(timedelta(days=4), timedelta(hours=3)), (timedelta(hours=12), timedelta(hours=2))],
+    ids=["of another date", "told closely, some hours early"],
+)
 def test_a_cause_that_began_at_another_moment_is_walked_from_there(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, early: timedelta, within: timedelta
 ) -> None:
     stream = Shop(np.random.default_rng(5))
     shop.blind_in_the_south(stream)
     stream.store(store)
-    only_moment(monkeypatch, SINCE - timedelta(days=4))
+    only_moment(monkeypatch, SINCE - early)
 
     found = diagnose(store, Asked(MODEL, UNTIL))
 
     assert first_of(found) == ("missing", "region=south")
-    assert abs(found.since - SINCE) < timedelta(hours=3)
+    assert abs(found.since - SINCE) < within
     assert found.causes[0].finding.began is None
     assert found.how.startswith("found by scanning: the share of missing age")
 
@@ -66,20 +71,6 @@ def test_skew_is_dated_by_the_copies_of_its_part(store: Store) -> None:
     skewed = next(each for each in found.causes if each.finding.cause == "skew")
     assert part_text(skewed.finding.part) == "region=west"
     assert abs(found.began(skewed) - SINCE) < timedelta(days=1)
-
-
-def test_a_cause_that_is_told_closely_is_walked_from_its_own_hour_as_well(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream = Shop(np.random.default_rng(5))
-    shop.blind_in_the_south(stream)
-    stream.store(store)
-    only_moment(monkeypatch, SINCE - timedelta(hours=12))
-
-    found = diagnose(store, Asked(MODEL, UNTIL))
-
-    assert first_of(found) == ("missing", "region=south")
-    assert abs(found.since - SINCE) <= timedelta(hours=2)
 
 
 def test_a_moment_beyond_doubt_at_which_nothing_is_wrong_hides_no_other(
