@@ -23,8 +23,8 @@ DETECTOR = "diagnosis"
 TOLD_BY = "told by drift of "
 """How the reason begins of a cause that other findings tell already; no alert counts it."""
 COUNTED = frozenset({"volume", "version"})
-ARRIVALS = frozenset({"labels missing", "labels late", "label keys broken"})
-"""What rules on counts tell of on the same day."""
+COUNTED_CAUSES = frozenset({"labels missing", "labels late", "label keys broken", "type changed"})
+"""What rules on counts, of labels and of changes of features' types, tell of on the same day."""
 FEATURES: Mapping[str, tuple[str, ...]] = {"label": ("label", "error"), "loss": ("error", "label")}
 """What a diagnosis says is changed, and the features of findings that say so; of a feature its own name."""
 RELATIONS = frozenset({"joined wrongly", "swapped"})
@@ -145,7 +145,7 @@ def _ours(finding: Verdict) -> bool:
     """Whether it is bad, no consequence, and nothing that a rule on counts tells."""
     if finding.level is not Level.BAD or finding.stage is Stage.DOWNSTREAM:
         return False
-    return not finding.columns & COUNTED and finding.cause not in ARRIVALS
+    return not finding.columns & COUNTED and finding.cause not in COUNTED_CAUSES
 
 
 def sighting(found: Diagnosis, cause: Cause) -> Sighting:

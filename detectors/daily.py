@@ -31,6 +31,7 @@ from tidegauge.detectors.predictions import Predictions
 from tidegauge.detectors.schedule import EPOCH, watch_of
 from tidegauge.detectors.statistics import Undetermined
 from tidegauge.errors import TidegaugeError
+from tidegauge.metrics.sources import KIND
 from tidegauge.model import ALL, Slice, Window
 from tidegauge.store import Store
 
@@ -49,13 +50,13 @@ BEFORE = """SELECT feature, dimension, slice, argMax((window_end, verdict, evide
 FROM findings WHERE subject = {subject:String} AND detector = {detector:String} AND feature != '*'
   AND window_end > {since:DateTime64(6, 'UTC')} AND window_end < {end:DateTime64(6, 'UTC')}
 GROUP BY feature, dimension, slice"""
-DRIFTED = """SELECT feature, min(since) AS begun FROM findings
-WHERE subject = {subject:String} AND detector != {detector:String} AND verdict = 'drift'
-  AND (detector NOT IN ('missing', 'non_finite') OR {missing:Bool})
-  AND feature IN {features:Array(String)} AND window_end > {since:DateTime64(6, 'UTC')}
-  AND (dimension = '' OR (dimension = {dimension:String} AND slice = {slice:String}))
-  AND since > {early:DateTime64(6, 'UTC')} AND since < {late:DateTime64(6, 'UTC')}
-GROUP BY feature ORDER BY begun, feature LIMIT 1"""
+DRIFTED = f"""SELECT feature, min(since) AS begun FROM findings
+WHERE subject = {{subject:String}} AND detector != {{detector:String}} AND verdict = 'drift'
+  AND ({KIND} != 'missing' OR {{missing:Bool}})
+  AND feature IN {{features:Array(String)}} AND window_end > {{since:DateTime64(6, 'UTC')}}
+  AND (dimension = '' OR (dimension = {{dimension:String}} AND slice = {{slice:String}}))
+  AND since > {{early:DateTime64(6, 'UTC')}} AND since < {{late:DateTime64(6, 'UTC')}}
+GROUP BY feature ORDER BY begun, feature LIMIT 1"""  # noqa: S608 - a constant
 
 
 @dataclass
@@ -80,16 +81,22 @@ class _Day:
                 self.made[since], self.problem = None, str(error)
         return self.made[since]
 
-    def begun(self, now: Sighting) -> datetime:
-        """When a new cause began: as the scan of all weeks has it where that finds it too, else as it was seen."""
-        found = self.look(None)
-        same = nearest(found, now.finding) if found else None
-        return same.since if same else now.since
+    def begun(self, now: Sighting, before: Seen | None) -> datetime:
+        """When a cause began: as told, as the scan of all weeks has it, or by the fewest days that first showed it."""
+        if before and before.told:
+            return before.since
+        if scanned := self._same(None, now):
+            return scanned.since
+        shown = (same.since for days in LOOKS if (same := self._same(self.asked.until - days * DAY, now)))
+        return before.since if before else next(shown, now.since)
+
+    def _same(self, since: datetime | None, now: Sighting) -> Sighting | None:
+        found = self.look(since)
+        return nearest(found, now.finding) if found else None
 
     def closer(self, now: Sighting, since: datetime) -> Sighting:
         """The cause by the name that it has since its beginning, where that is seen too."""
-        found = self.look(since)
-        same = nearest(found, now.finding) if found else None
+        same = self._same(since, now)
         strength = max(now.finding.strength, same.finding.strength) if same else 0.0
         return replace(same, finding=replace(same.finding, strength=strength)) if same else now
 
@@ -172,7 +179,7 @@ class DailyRound:
         return [_summary(looks[-1], told), *_one_each(told), *gone]
 
     def _told(self, day: _Day, now: Sighting, before: Seen | None) -> Claim:
-        since = before.since if before else day.begun(now)
+        since = day.begun(now, before)
         closer = day.closer(now, since)
         told_by = before.told_by if before and before.told else self._drift(day.asked, closer, since)
         return claim(closer, before, self._settings.diagnosis, since, told_by)

@@ -13,6 +13,7 @@ from tidegauge.detectors.diagnose.concept import compared
 from tidegauge.detectors.diagnose.features import present
 from tidegauge.detectors.diagnose.graded import LABEL
 from tidegauge.detectors.diagnose.ranking import APART
+from tidegauge.detectors.diagnose.relations import CHECK as RELATIONS
 from tidegauge.detectors.diagnose.series import (
     FAR_VALUES,
     FREQUENT,
@@ -20,6 +21,7 @@ from tidegauge.detectors.diagnose.series import (
     Series,
     of_copies,
     of_decisions,
+    of_fit,
     of_labels,
     of_number,
     of_scores,
@@ -78,6 +80,8 @@ def _series(case: Case, each: Verdict) -> Iterator[Series]:
     if each.cause == "missing":
         for name in sorted(each.columns):
             yield f"the share of missing {name}", (~present(case, name)).astype(np.float64)
+    if each.check == RELATIONS:
+        yield from of_fit(case, sorted(each.columns))
     if each.check == SKEW:
         yield from of_copies(rows, case.copies, sorted(each.columns))
     if each.cause == "threshold changed":

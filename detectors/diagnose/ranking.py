@@ -57,9 +57,10 @@ CLOSENESS: Mapping[str, int] = {
     "part gone": 3,
     "scores off": 1,
     "concept": 1,
+    "swapped": 6,
     **LLM_CLOSENESS,
 }
-"""How closely a kind of cause says what happened; 5 where it is not listed."""
+"""How closely a kind of cause says what happened; 5 where it is not listed. An exchange brings all the other marks."""
 CLOSE = 3
 MIX = "traffic mix"
 APART = timedelta(days=2)
@@ -168,7 +169,7 @@ def _closer(cause: Verdict, other: Verdict) -> bool:
 
 
 def closeness(verdict: Verdict) -> int:
-    """How closely it says what happened, 1 to 5; a consequence says nothing of it, 0."""
+    """How closely it says what happened, 1 to 6; a consequence says nothing of it, 0."""
     return 0 if verdict.stage is Stage.DOWNSTREAM else CLOSENESS.get(verdict.cause, 5)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -23,11 +23,14 @@ from tidegauge.detectors.diagnose.verdict import (
     level_of,
 )
 
+CHECK = "relations"
 LEAST_EXPLAINED = 0.3
 """Of a feature's variance by the others: below that there is no relation to break."""
 FLOOR = 0.25
 """The log of the ratio of errors that matters: a quarter more."""
 MOST_CULPRITS = 4
+MOST_EXCHANGED, MOST_TOLD_BY = 8, 2
+"""Features of which each two are tried, where something is broken; broken ones by which that is judged."""
 
 
 def relations(case: Case, known: frozenset[str]) -> list[Verdict]:
@@ -38,8 +41,9 @@ def relations(case: Case, known: frozenset[str]) -> list[Verdict]:
     """
     design = case.design
     names = [name for name in case.rows.traffic.numeric if name not in known | {"score"}]
-    broken = {name: each for name in names if (each := _broken(case, design, name, known)) >= BAD_FROM}
-    exchanged = _exchanged(case, broken, known)
+    odd = {name: _broken(case, design, name, known) for name in names}
+    broken = {name: each for name, each in odd.items() if each >= BAD_FROM}
+    exchanged = _exchanged(case, odd, known)
     if exchanged is not None:
         return [exchanged]
     culprits: dict[str, float] = {}
@@ -49,7 +53,7 @@ def relations(case: Case, known: frozenset[str]) -> list[Verdict]:
         out = known | culprits.keys()
         broken = {name: each for name in broken if (each := _broken(case, design, name, out)) >= BAD_FROM}
     if not culprits:
-        return [Verdict("relations", Stage.DATA, Level.OK, "features fit each other as before")]
+        return [Verdict(CHECK, Stage.DATA, Level.OK, "features fit each other as before")]
     named = ", ".join(sorted(culprits))
     strength = max(culprits.values())
     fit = "fits" if len(culprits) == 1 else "fit"
@@ -58,7 +62,7 @@ def relations(case: Case, known: frozenset[str]) -> list[Verdict]:
     columns = frozenset(culprits)
     return [
         Verdict(
-            "relations",
+            CHECK,
             Stage.DATA,
             level_of(strength),
             said,
@@ -79,39 +83,90 @@ def _left(case: Case, design: Design, broken: dict[str, float], out: frozenset[s
 
 def _broken(case: Case, design: Design, name: str, out: frozenset[str]) -> float:
     """How much the error of predicting a feature grew: log of its ratio, over the largest of stretches before."""
+    residual, explained = _residual(case, design, name, out)
+    return grown(case, residual) / SEARCHED if explained >= LEAST_EXPLAINED else 0.0
+
+
+def _residual(case: Case, design: Design, name: str, out: frozenset[str]) -> tuple[Floats, float]:
+    """A feature less what the others say, and how much of it they explained before."""
     values = case.rows.traffic.numeric[name]
     target = np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
-    residual, explained = design.residual(target, out | {name})
-    if explained < LEAST_EXPLAINED:
-        return 0.0
-    return grown(case, residual) / SEARCHED
+    return design.residual(target, out | {name})
 
 
-def _exchanged(case: Case, broken: Mapping[str, float], known: frozenset[str]) -> Verdict | None:
-    """Two features that fit again once their values since are exchanged."""
-    for one, two in combinations(sorted(broken, key=lambda each: -broken[each])[:MOST_CULPRITS], 2):
-        numeric = dict(case.rows.traffic.numeric)
-        numeric[one], numeric[two] = (np.where(case.after, numeric[b], numeric[a]) for a, b in ((one, two), (two, one)))
-        back = replace(case, rows=replace(case.rows, traffic=replace(case.rows.traffic, numeric=numeric)))
-        left = max(_broken(back, back.design, name, known) for name in (one, two))
-        if left < SUSPECT_FROM:
-            strength = min(broken[one], broken[two])
-            said = f"{one} and {two} fit the other features once their values are exchanged, and do not as they are"
-            name, columns = f"{one}, {two}", frozenset({one, two})
-            numbers = {"error as they are": strength, "error exchanged": left}
-            return Verdict(
-                "relations",
-                Stage.DATA,
-                level_of(strength),
-                said,
-                "swapped",
-                name,
-                EVERYTHING,
-                strength,
-                columns,
-                numbers,
-            )
-    return None
+def _exchanged(case: Case, odd: Mapping[str, float], known: frozenset[str]) -> Verdict | None:
+    """Two of the oddest features with which all that is broken fits again once their values are exchanged.
+
+    Neither need be broken itself: what is read from both is worst off, as the dew point is where temperature and
+    humidity are exchanged. Nor need it have begun with the case: it is taken from where most fits.
+    """
+    oddest = sorted(odd, key=lambda each: -odd[each])[:MOST_EXCHANGED]
+    broken = [name for name in oddest if odd[name] >= BAD_FROM]
+    if not broken or len(oddest) < 2:
+        return None
+    worst = broken[:MOST_TOLD_BY]
+    as_it_is = _misfit(case, worst, known)
+    tried = [
+        (*_best_from(case, as_it_is, _misfit(_exchange(case, *pair), worst, known)), pair)
+        for pair in combinations(oddest, 2)
+    ]
+    _, since, pair = min(tried)
+    back = _exchange(case, *pair, since)
+    left = {name: _broken(back, back.design, name, known) for name in sorted({*broken, *pair})}
+    if max(left.values()) >= SUSPECT_FROM or any(left[name] > odd[name] for name in pair):
+        return None
+    return _swapped(pair, max(odd.values()), max(left.values()))
+
+
+def _exchange(case: Case, one: str, two: str, since: float = -np.inf) -> Case:
+    """The case with the values of two features exchanged from a moment on, in seconds, but none of the days before.
+
+    Where one is missing they stay: what is not there is no worse foretold, and would seem to fit.
+    """
+    numeric = dict(case.rows.traffic.numeric)
+    known = np.isfinite(numeric[one]) & np.isfinite(numeric[two])
+    now = case.after & known & (case.rows.seconds >= since)
+    numeric[one], numeric[two] = (np.where(now, numeric[b], numeric[a]) for a, b in ((one, two), (two, one)))
+    return replace(case, rows=replace(case.rows, traffic=replace(case.rows.traffic, numeric=numeric)))
+
+
+def _misfit(case: Case, names: Sequence[str], known: frozenset[str]) -> Floats:
+    """By row, the squared errors of features by the others in units of those before, added up."""
+    total = np.zeros(case.rows.count)
+    for name in names:
+        residual, explained = _residual(case, case.design, name, known)
+        squares = np.nan_to_num(residual) ** 2
+        if explained >= LEAST_EXPLAINED:
+            total += squares / _mean(squares[case.before].sum(), np.isfinite(residual[case.before]).sum())
+    return total
+
+
+def _best_from(case: Case, as_it_is: Floats, exchanged: Floats) -> tuple[float, float]:
+    """What is left where values are exchanged from the best moment on, and that moment in seconds."""
+    after = np.flatnonzero(case.after)
+    after = after[np.argsort(case.rows.seconds[after], kind="stable")]
+    gained = (as_it_is - exchanged)[after][::-1].cumsum()[::-1]
+    best = int(gained.argmax())
+    return float(as_it_is[after].sum() - gained[best]), float(case.rows.seconds[after[best]])
+
+
+def _swapped(pair: tuple[str, str], strength: float, left: float) -> Verdict:
+    one, two = sorted(pair)
+    said = f"{one} and {two} fit the other features once their values are exchanged, and do not as they are"
+    numbers = {"error as they are": strength, "error exchanged": left}
+    columns = frozenset(pair)
+    return Verdict(
+        CHECK,
+        Stage.DATA,
+        level_of(strength),
+        said,
+        "swapped",
+        f"{one}, {two}",
+        EVERYTHING,
+        strength,
+        columns,
+        numbers,
+    )
 
 
 def grown(case: Case, residual: Floats) -> float:

@@ -162,14 +162,19 @@ def _repeated(rows: Rows) -> Floats:
     return np.where(rows.ids == 0, 0.0, found)
 
 
-def deeper(rows: Rows, case: Case) -> list[Series]:
+def deeper(case: Case) -> list[Series]:
     """How well features, and the score, are foretold by the others: costs more, so only where nothing else tells."""
+    return [*of_fit(case, [name for name in case.rows.traffic.numeric if name != "score"]), *of_scores(case)]
+
+
+def of_fit(case: Case, names: Iterable[str]) -> list[Series]:
+    """How well each of these features is foretold by the others."""
     found = []
-    for name, values in rows.traffic.numeric.items():
-        if name != "score":
-            target = np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
-            found += _fitted(case, name, target)[:1]
-    return [*found, *of_scores(case)]
+    for name in names:
+        values = case.rows.traffic.numeric[name]
+        target = np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
+        found += _fitted(case, name, target)[:1]
+    return found
 
 
 def of_scores(case: Case) -> list[Series]:

@@ -30,6 +30,9 @@ LATE_FLOOR = 0.05
 FEWEST_EXPECTED, FEWEST_LABELS = 30.0, 50
 GONE = 0.1
 """A class that keeps less than this share of its expected labels is lost."""
+TURNED, NEARLY_ALL_TURNED = 0.2, 0.5
+"""How far rates are from those of before, at least, where labels are turned; from the second on also in a calm week in
+which scores foretell nothing: no world changes so much."""
 
 
 def coverage(case: Case) -> list[Verdict]:
@@ -196,12 +199,20 @@ def _turned(case: Case, curve: Curve, part: Part) -> Verdict:
         turned = float(np.average((since.rate[both] - (1 - before.rate[both])) ** 2, weights=weight)) ** 0.5
         slope = _slope(before.rate[both], since.rate[both], weight)
         numbers = {"distance": as_ever, "distance if turned": turned, "slope": slope}
-        if slope < 0 and turned < as_ever / 2 and as_ever > 0.2:
+        plain = slope < 0 and turned < as_ever / 2 and as_ever > TURNED
+        nearly_all = turned < as_ever / 4 and as_ever > NEARLY_ALL_TURNED
+        if plain or (nearly_all and _both_classes(before.rate[both], since.rate[both], weight)):
             said = f"labels are the opposite of what scores foretell (off by {as_ever:.2f}, turned by {turned:.2f})"
             return _verdict(
                 "label meaning", "labels flipped", said, min(32.0, as_ever / max(turned, 0.02)), numbers, part
             )
     return _verdict("label meaning", "labels flipped", said, 0.0, numbers, part)
+
+
+def _both_classes(before: Floats, since: Floats, weight: Floats) -> bool:
+    """Whether the rarer outcome is as rare as turned labels make it, and not gone as where a class is lost."""
+    usual, now = (float(np.average(np.minimum(rate, 1 - rate), weights=weight)) for rate in (before, since))
+    return now >= usual / 4
 
 
 def _slope(x: Floats, y: Floats, weight: Floats) -> float:

@@ -76,7 +76,7 @@ def turns(
     none = no_truth()
     case = Case("", since, until, rows, (np.zeros(rows.count, np.bool_), days_of(rows.seconds, since)), none, none.ids)
     if -case.first >= FEWEST_BEFORE:
-        found = _apart([*found, *_clearest(rows, deeper(rows, case), until)])
+        found = _apart([*found, *_clearest(rows, deeper(case), until)])
     certain = [each for each in found if each.clarity >= BEYOND_DOUBT]
     if certain and not doubtful:
         return certain

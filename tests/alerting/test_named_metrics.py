@@ -165,6 +165,18 @@ def test_drift_counts_the_latest_evaluation_only_and_names_the_largest(store: St
     assert one(store, "undetermined_share", two_days).value == 0.25
 
 
+@pytest.mark.parametrize("detector", ["missing", "non_finite", "sequential_missing"])
+def test_values_that_are_missing_are_another_kind_of_drift_so_that_no_gap_hides_what_moves(
+    store: Store, detector: str
+) -> None:
+    row = {"evaluated_at": END, "subject": "flights", "feature": "temp", "window_end": END, "verdict": "drift"}
+    store.insert("findings", [row | {"detector": each} for each in (detector, "psi")])
+
+    found = observe(store, METRICS["drift_findings"], ["feature", "kind"], Window(END - timedelta(days=1), END))
+
+    assert {(each.labels["kind"], each.value) for each in found} == {("missing", 1), ("drift", 1)}
+
+
 def predicted_and_labelled(store: Store, label_delay: timedelta, role: str = "") -> None:
     """Ten predictions at AT, eight of them labelled later: six right, two wrong."""
     made = {"timestamp": AT, "model": "flights", "value": "1", "score": 0.5, "role": role}

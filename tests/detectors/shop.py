@@ -145,6 +145,13 @@ def exchanged_in_the_west(shop: Shop) -> None:
     shop.age, shop.price = np.where(here, shop.price, shop.age), np.where(here, shop.age, shop.price)
 
 
+def exchanged_alike(shop: Shop) -> None:
+    """Ages have the numbers that prices have, of other orders; three days on, each comes with the other's values."""
+    shop.age = shop.rng.permutation(shop.price)
+    later = shop.at >= (DAYS_BEFORE + 3) * 86_400
+    shop.age, shop.price = np.where(later, shop.price, shop.age), np.where(later, shop.age, shop.price)
+
+
 def other_embedder(shop: Shop) -> None:
     """Texts are embedded by another model."""
     shop.embedder = np.where(shop.since, "mini-2", shop.embedder)

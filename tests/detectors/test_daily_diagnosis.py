@@ -13,11 +13,13 @@ import shop
 from shop import MODEL, SINCE, Break, Shop
 
 from tidegauge.config import DailyDiagnosis, Detectors, Watch
+from tidegauge.detectors import daily
 from tidegauge.detectors.causes import DETECTOR, Seen, claim, matched, sightings
-from tidegauge.detectors.diagnose import Cause, Diagnosis, Level, Stage
+from tidegauge.detectors.diagnose import Asked, Cause, Diagnosis, Level, Stage, diagnose
 from tidegauge.detectors.diagnose import Verdict as Said
 from tidegauge.detectors.finding import Finding, Verdict
 from tidegauge.detectors.runner import DetectorLoop
+from tidegauge.errors import TidegaugeError
 from tidegauge.metrics import METRICS
 from tidegauge.metrics.query import observe
 from tidegauge.model import ALL, Slice, Window
@@ -72,6 +74,23 @@ def test_a_cause_that_no_window_test_sees_is_told_on_the_second_day_and_goes_on_
     assert found.effect and found.effect >= SETTINGS.times_usual
     assert "labels flipped (" in found.reason and "next: check the definition of the label" in found.reason
     assert json.loads(found.evidence)["sure"] in ("likely", "very likely")
+
+
+def test_a_cause_that_the_scan_does_not_find_began_with_the_fewest_days_that_first_showed_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(store, shop.blind_in_the_south)
+
+    def only_asked(store: Store, asked: Asked) -> Diagnosis:
+        if asked.since is None:
+            raise TidegaugeError("too few days")
+        return diagnose(store, asked)
+
+    monkeypatch.setattr(daily, "diagnose", only_asked)
+    first, second = (loop(store).run(after(days)) for days in (2, 3))
+
+    seen = [(each.verdict, json.loads(each.evidence)["since"]) for each in [*first, *second] if each.feature == "age"]
+    assert seen == [(Verdict.STABLE, SINCE.isoformat()), (Verdict.DRIFT, SINCE.isoformat())]
 
 
 def test_nothing_is_told_where_nothing_happened_and_that_it_was_looked_at_is_kept(store: Store) -> None:
@@ -152,7 +171,12 @@ def test_a_young_model_is_undetermined_and_is_not_diagnosed(store: Store) -> Non
 
 @pytest.mark.parametrize(
     ("since", "detector", "counted"),
-    [(SINCE - 9 * DAY, "error_rate", 1), (SINCE, "error_rate", 0), (SINCE, "missing", 1)],
+    [
+        (SINCE - 9 * DAY, "error_rate", 1),
+        (SINCE, "error_rate", 0),
+        (SINCE, "missing", 1),
+        (SINCE, "sequential_missing", 1),
+    ],
 )
 def test_a_cause_is_counted_unless_drift_tells_it_since_the_same_time(
     store: Store, since: datetime, detector: str, counted: int
@@ -215,6 +239,7 @@ def test_readings_of_the_day_before_show_on_their_first_day_alone_and_are_told_a
         {"strength": SETTINGS.times_usual - 0.1},
         {"stage": Stage.DOWNSTREAM},
         {"cause": "labels missing"},
+        {"cause": "type changed", "columns": frozenset({"temp"})},
         {"cause": "part gone", "columns": frozenset({"volume"})},
     ],
 )

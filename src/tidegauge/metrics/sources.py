@@ -125,6 +125,8 @@ PART = """multiIf(dimension = '', 'all',
     splitByString(' & ', dimension)[2], '=', splitByString(' & ', slice)[2]), '&&', '&'))"""
 """SQL of the part of the traffic that a finding is about, as ``tidegauge.model.Slice`` writes it."""
 _TEST = ("subject", "feature", "detector", "dimension", "slice", "reference")
+KIND = "if(detector IN ('missing', 'non_finite', 'sequential_missing'), 'missing', 'drift')"
+"""SQL of what a finding is of: values that are not there, which come with every gap in a record, or anything else."""
 FINDINGS = Source(
     "findings",
     f"""(SELECT {", ".join(_TEST)}, {_LATEST}
@@ -132,7 +134,7 @@ FINDINGS = Source(
            AND window_end > {{start:DateTime64(6)}} AND window_end <= {{end:DateTime64(6)}}
          GROUP BY {", ".join(_TEST)})""",  # noqa: S608 - constants
     "",
-    {name: name for name in _TEST},
+    {name: name for name in _TEST} | {"kind": KIND},
 )
 _CAUSE = ("subject", "feature", "dimension", "slice")
 CAUSES = Source(

@@ -85,6 +85,17 @@ def test_training_copies_tell_an_exchange_in_a_small_part_from_two_features_that
     assert (first.cause, first.subject, part_text(first.part)) == ("swapped", "age, price", "region=west")
 
 
+def test_an_exchange_of_features_with_the_same_numbers_is_told_by_what_no_longer_fits_though_it_began_later(
+    store: Store,
+) -> None:
+    found = diagnosed(store, shop.exchanged_alike, told=True)
+
+    first = found.causes[0]
+    assert (first.finding.cause, first.finding.subject, first.finding.check) == ("swapped", "age, price", "relations")
+    assert first.finding.evidence["error exchanged"] < 0.5 < 2 < first.finding.evidence["error as they are"]
+    assert abs(found.began(first) - shop.LATER) < timedelta(hours=4)
+
+
 def test_that_predictions_stopped_is_told_of_the_moment_asked_for(store: Store) -> None:
     found = diagnosed(store, shop.stopped, told=True)
     assert (found.causes[0].finding.cause, found.since, found.until) == ("volume drop", SINCE, UNTIL)
@@ -122,3 +133,17 @@ def test_a_model_without_predictions_or_without_days_before_is_told_so(store: St
     Shop(np.random.default_rng(5)).store(store)
     with pytest.raises(TidegaugeError, match="3 are needed"):
         diagnose(store, Asked(MODEL, UNTIL, shop.BEGAN + timedelta(days=1)))
+
+
+def test_the_only_number_that_no_longer_fits_the_texts_is_named_though_nothing_can_be_exchanged_with_it(
+    store: Store,
+) -> None:
+    stream = Shop(np.random.default_rng(5))
+    near = stream.region == "north"
+    stream.weight = stream.rng.normal(10, 1, stream.rows) + np.where(near != stream.since, 12, 0)
+    stream.age, stream.postage, stream.price = (np.full(stream.rows, np.nan) for _ in range(3))
+    stream.store(store)
+
+    found = {each.check: each for each in diagnose(store, Asked(MODEL, UNTIL, SINCE)).verdicts}
+
+    assert (found["relations"].cause, found["relations"].subject) == ("joined wrongly", "weight")
