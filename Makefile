@@ -16,7 +16,7 @@ endif
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # Folders of tests are checked one at a time: each may have a conftest.py of its own.
-TEST_FOLDERS = $(filter-out tests/kafka_broker tests/calls,$(shell find tests -mindepth 2 -name '*.py' | cut -d/ -f1,2 | sort -u))
+TEST_FOLDERS = $(filter-out tests/kafka_broker tests/common,$(shell find tests -mindepth 2 -name '*.py' | cut -d/ -f1,2 | sort -u))
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test reliability soak lint types wheel kafka kafka-stop collector bench clean
@@ -48,9 +48,9 @@ lint: $(VENV)/.dev  ## ruff
 
 types: $(VENV)/.dev  ## mypy --strict over the package, and over what stands beside it
 	$(BIN)/mypy
-	MYPYPATH=tests/collectors $(BIN)/mypy docker/healthcheck.py tests/*.py tests/kafka_broker tests/calls $(wildcard benchmarks/*.py)
+	MYPYPATH=tests/collectors $(BIN)/mypy docker/healthcheck.py tests/*.py tests/kafka_broker tests/common $(wildcard benchmarks/*.py)
 	@for each in $(TEST_FOLDERS); do echo "$(BIN)/mypy $$each"; \
-	  MYPYPATH=tests/kafka_broker:tests/calls $(BIN)/mypy "$$each" || exit 1; done
+	  MYPYPATH=tests/kafka_broker:tests/common $(BIN)/mypy "$$each" || exit 1; done
 
 wheel: $(VENV)/.dev  ## sdist, the wheel built from it, and a trial of that wheel in a clean environment
 	rm -rf dist

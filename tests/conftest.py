@@ -38,7 +38,7 @@ CHROMIUM_FLAGS = (
     "--window-size=1400,1000",
 )
 
-sys.path += [str(Path(__file__).parent / folder) for folder in ("kafka_broker", "calls")]
+sys.path += [str(Path(__file__).parent / folder) for folder in ("kafka_broker", "common")]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -92,7 +92,8 @@ def test_an_exchange_of_features_with_the_same_numbers_is_told_by_what_no_longer
 
     first = found.causes[0]
     assert (first.finding.cause, first.finding.subject, first.finding.check) == ("swapped", "age, price", "relations")
-    assert first.finding.evidence["error exchanged"] < 0.5 < 2 < first.finding.evidence["error as they are"]
+    as_they_are, exchanged = (first.finding.evidence[f"error {name}"] for name in ("as they are", "exchanged"))
+    assert float(exchanged) < 0.5 < 2 < float(as_they_are)
     assert abs(found.began(first) - shop.LATER) < timedelta(hours=4)
 
 
