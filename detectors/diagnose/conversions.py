@@ -50,6 +50,13 @@ def units(values: Values) -> Mark | None:
     return Mark("units", said, min(32.0, 2 * gain), {"conversion": best, "distance": moved, "undone": named[best]})
 
 
+def undone(mark: Mapping[str, float | str]) -> Undo:
+    """What takes back the conversion or factor that the evidence of a mark names."""
+    if "conversion" in mark:
+        return undoing()[str(mark["conversion"])]
+    return lambda x: x / float(mark["factor"])
+
+
 def undoing() -> dict[str, Undo]:
     """What takes each conversion back, by its name."""
     found: dict[str, Undo] = {"°F to °C": lambda x: x * 1.8 + 32, "°C to °F": lambda x: (x - 32) / 1.8}

@@ -13,6 +13,7 @@ from tidegauge.detectors.diagnose import arrivals, truths
 from tidegauge.detectors.diagnose.began import dated, own
 from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case, days_of
 from tidegauge.detectors.diagnose.concept import concept
+from tidegauge.detectors.diagnose.conversions import undone
 from tidegauge.detectors.diagnose.downstream import downstream
 from tidegauge.detectors.diagnose.features import categories, features
 from tidegauge.detectors.diagnose.llm.reader import ServiceReader
@@ -21,7 +22,7 @@ from tidegauge.detectors.diagnose.outputs import scores, threshold, versions
 from tidegauge.detectors.diagnose.outside import spared
 from tidegauge.detectors.diagnose.ranking import APART, CLOSE, OUTPUTS, Cause, closeness, order, overlap, rank, weight
 from tidegauge.detectors.diagnose.reader import Asked, Reader
-from tidegauge.detectors.diagnose.relations import relations
+from tidegauge.detectors.diagnose.relations import fits_better, relations
 from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows, Truth, no_truth
 from tidegauge.detectors.diagnose.skew import as_in_training, skew
 from tidegauge.detectors.diagnose.swapped import swapped
@@ -94,8 +95,18 @@ class Walk:
 def _named(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
     """Marks that one feature or two bear by themselves."""
     crossed = swapped(case)
-    marks = [*features(case), *categories(case), *clocks(case), *stale(case)]
-    return [*([crossed] if crossed else []), *marks]
+    numbers = [_weather(each) if each.cause == "units" and _fits(case, each) else each for each in features(case)]
+    return [*([crossed] if crossed else []), *numbers, *categories(case), *clocks(case), *stale(case)]
+
+
+def _fits(case: Case, each: Verdict) -> bool:
+    return fits_better(case, each.subject, each.part, undone(each.evidence))
+
+
+def _weather(each: Verdict) -> Verdict:
+    """Other values that fit the other features better than converted ones."""
+    said = f"moved as if units had changed ({each.summary}), but fits the other features better as it is"
+    return _moved(each, said)
 
 
 def _relations(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
@@ -105,7 +116,12 @@ def _relations(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
 
 def _world(each: Verdict) -> Verdict:
     """A relation that broke in training's copies as well: data changed, and no join did it."""
-    said = f"{each.subject} fit the other features less than before, in training's copies as well: the world moved"
+    return _moved(
+        each, f"{each.subject} fit the other features less than before, in training's copies as well: the world moved"
+    )
+
+
+def _moved(each: Verdict, said: str) -> Verdict:
     strength = min(each.strength, BAD_FROM - 0.01)
     return replace(each, level=Level.SUSPECT, cause="moved", strength=strength, summary=said)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tidegauge.detectors.diagnose.case import Case
+from tidegauge.detectors.diagnose.case import DAY_S, Case
 from tidegauge.detectors.diagnose.cells import Cells, daily, moved
 from tidegauge.detectors.diagnose.change import shift
 from tidegauge.detectors.diagnose.conversions import units
@@ -179,7 +179,8 @@ def _elsewhere(case: Case, values: Floats, cells: Cells, seen: tuple[Part, Mark]
 def _marked(case: Case, values: Floats, cells: Cells, part: Part, usual: float) -> Mark | None:
     here = case.rows.rows_in(part) & np.isfinite(values) if part else np.isfinite(values)
     old, new = here & case.before, here & case.after
-    both = Values(values[old], values[new], case.day[new], cells.edges, usual, bool(part))
+    quarters = case.rows.seconds[new] % DAY_S // (DAY_S // 4)
+    both = Values(values[old], values[new], case.day[new], quarters, cells.edges, usual, bool(part))
     if not both.enough:
         return None
     checks = SIGNATURES if _as_often(case, old, new, part) else (stuck, default_value)

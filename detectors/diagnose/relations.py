@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -18,6 +18,7 @@ from tidegauge.detectors.diagnose.verdict import (
     SEARCHED,
     SUSPECT_FROM,
     Level,
+    Part,
     Stage,
     Verdict,
     level_of,
@@ -85,6 +86,16 @@ def _broken(case: Case, design: Design, name: str, out: frozenset[str]) -> float
     """How much the error of predicting a feature grew: log of its ratio, over the largest of stretches before."""
     residual, explained = _residual(case, design, name, out)
     return grown(case, residual) / SEARCHED if explained >= LEAST_EXPLAINED else 0.0
+
+
+def fits_better(case: Case, name: str, part: Part, undone: Callable[[Floats], Floats]) -> bool:
+    """Whether the others foretell a number since better as it is than undone; False where they never foretold it."""
+    values = case.rows.traffic.numeric[name]
+    here = case.after & case.rows.rows_in(part)
+    numeric = case.rows.traffic.numeric | {name: np.where(here, undone(values), values)}
+    back = replace(case, rows=replace(case.rows, traffic=replace(case.rows.traffic, numeric=numeric)))
+    (now, explained), (then, _) = (_residual(each, case.design, name, frozenset()) for each in (case, back))
+    return explained >= LEAST_EXPLAINED and bool(np.nanmean(now[here] ** 2) <= np.nanmean(then[here] ** 2))
 
 
 def _residual(case: Case, design: Design, name: str, out: frozenset[str]) -> tuple[Floats, float]:

@@ -23,25 +23,32 @@ MANY = 0.2
 NEARLY_ALL = 0.99
 """The hour in which it began is not always found to the minute."""
 FAR, VERY_FAR, SAME, ABOUT = 10.0, 300.0, 1.5, 4.0
-"""Outliers lie so many ranges beyond the range of before; what is left is the same within so many usual distances."""
+"""Outliers lie so many ranges beyond the range of before; what is left is the same within so many usual distances, more
+where the value itself leaves no doubt."""
 TRIMMED, MORE = (0.0005, 0.9995), 10.0
 """Quantiles of before that outliers lie far outside of, and how many times as many there must be since."""
 GRIDS = (1000.0, 100.0, 10.0, 1.0, 0.1)
-ON_GRID, OFF_GRID = 0.999, 0.9
+ON_GRID, OFF_GRID, FEWEST_COARSE = 0.999, 0.9, 30
+GAP = 0.25
+"""Of the range before, so far from the nearest is what nothing but a default explains."""
 MOST_ALIKE = 0.5
 """The share of one value before, beyond which a quiet spell makes all values the same."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """One feature in one part: finite values before and since with their days since, cell edges, usual distance.
+    """One feature in one part: finite values before and since, cell edges, usual distance.
 
-    ``narrow`` says that the part is not all traffic.
+    Attributes:
+        days: Of the values since.
+        quarters: Of the day (UTC) that they are of, 0 to 3.
+        narrow: Whether the part is not all traffic.
     """
 
     before: Floats
     since: Floats
     days: Ints
+    quarters: Ints
     edges: Floats
     usual: float
     narrow: bool = False
@@ -100,9 +107,12 @@ def default_value(values: Values) -> Mark | None:
     was = float((values.before == value).mean())
     if was >= RARE or share < FREQUENT or share > ON_GRID or not _every_day(values, value, share):
         return None
-    if (values.narrow or share < MANY) and not _alone(values, value):  # a new timetable has its own frequent values
+    alone = _alone(values, value)
+    if (values.narrow or share < MANY) and not alone:  # a new timetable has its own frequent values
         return None
-    if values.distance_if(values.since[values.since != value]) > SAME * values.usual:
+    if not alone and not _at_all_hours(values, value, share):  # a hot afternoon has one reading, and its night another
+        return None
+    if values.distance_if(values.since[values.since != value]) > (ABOUT if alone else SAME) * values.usual:
         return None
     said = f"{value:g} in {share:.0%} of the rows, every day; {was:.1%} before: a default is filled in"
     return Mark(
@@ -111,12 +121,18 @@ def default_value(values: Values) -> Mark | None:
 
 
 def _alone(values: Values, value: float) -> bool:
-    """Whether a value lies outside of all others before, with no others beside it: a warm spell brings several."""
+    """Whether a value lies outside of all others before, and none is beside it: a warm spell brings several.
+
+    Or so far outside of all others, before and since, that no spell would bring it.
+    """
     others = values.before[values.before != value]
     if not len(others) or others.min() <= value <= others.max():
         return False
-    beyond = values.since[values.since > others.max() if value > others.max() else values.since < others.min()]
-    return bool((beyond == value).mean() >= NEARLY_ALL)
+    since = values.since[values.since != value]
+    if np.abs(np.concatenate([others, since]) - value).min() >= GAP * np.ptp(others):
+        return True
+    beyond = since > others.max() if value > others.max() else since < others.min()
+    return bool(beyond.sum() <= (1 - NEARLY_ALL) * (len(values.since) - len(since) + beyond.sum()))
 
 
 def _frequent(values: Floats) -> Floats:
@@ -129,6 +145,11 @@ def _every_day(values: Values, value: float, share: float) -> bool:
     shares = [(values.since[values.days == day] == value).mean() for day in days if (values.days == day).sum() >= 20]
     fewest = 3 if values.narrow else 2  # one airport has a spell of two days sooner than all have
     return len(shares) >= fewest and min(shares) >= share / 2
+
+
+def _at_all_hours(values: Values, value: float, share: float) -> bool:
+    shares = [(values.since[here] == value).mean() for at in range(4) if (here := values.quarters == at).sum() >= 20]
+    return min(shares, default=0.0) >= share / 4
 
 
 def outliers(values: Values) -> Mark | None:
@@ -149,17 +170,23 @@ def outliers(values: Values) -> Mark | None:
 
 
 def coarser(values: Values) -> Mark | None:
-    """All values lie on a grid, most did not before."""
-    if len(np.unique(values.since)) < 2 or len(np.unique(values.before)) < FEWEST_DIFFERENT:
+    """All values lie on a grid, most did not before; a value that was more than half of all says nothing of it."""
+    usual = _more_than_half(values.before)
+    before, others = values.before[values.before != usual], (values.since != usual).sum()
+    if others < FEWEST_COARSE or len(np.unique(values.since)) < 2 or len(np.unique(before)) < FEWEST_DIFFERENT:
         return None
     for grid in GRIDS:
-        since, before = _on(values.since, grid), _on(values.before, grid)
-        if since >= ON_GRID and before <= OFF_GRID:
-            said = f"all values are multiples of {grid:g}; {before:.0%} were before: precision is lost"
-            return Mark(
-                "precision lost", said, min(32.0, 2 / max(before, 1 / 16)), {"grid": grid, "on it before": before}
-            )
+        now, was = _on(values.since, grid), _on(before, grid)
+        if now >= ON_GRID and was <= OFF_GRID:
+            said = f"all values are multiples of {grid:g}; {was:.0%} were before: precision is lost"
+            return Mark("precision lost", said, min(32.0, 2 / max(was, 1 / 16)), {"grid": grid, "on it before": was})
     return None
+
+
+def _more_than_half(values: Floats) -> float:
+    """The value of more than half of all, or NaN."""
+    found, counts = np.unique(values, return_counts=True)
+    return float(found[np.argmax(counts)]) if counts.max() > MOST_ALIKE * len(values) else float("nan")
 
 
 def _on(values: Floats, grid: float) -> float:
