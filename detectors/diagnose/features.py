@@ -179,7 +179,7 @@ def _elsewhere(case: Case, values: Floats, cells: Cells, seen: tuple[Part, Mark]
 def _marked(case: Case, values: Floats, cells: Cells, part: Part, usual: float) -> Mark | None:
     here = case.rows.rows_in(part) & np.isfinite(values) if part else np.isfinite(values)
     old, new = here & case.before, here & case.after
-    quarters = case.rows.seconds[new] % DAY_S // (DAY_S // 4)
+    quarters = (case.rows.seconds[new] % DAY_S // (DAY_S // 4)).astype(np.int64)
     both = Values(values[old], values[new], case.day[new], quarters, cells.edges, usual, bool(part))
     if not both.enough:
         return None

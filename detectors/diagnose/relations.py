@@ -92,7 +92,7 @@ def fits_better(case: Case, name: str, part: Part, undone: Callable[[Floats], Fl
     """Whether the others foretell a number since better as it is than undone; False where they never foretold it."""
     values = case.rows.traffic.numeric[name]
     here = case.after & case.rows.rows_in(part)
-    numeric = case.rows.traffic.numeric | {name: np.where(here, undone(values), values)}
+    numeric = {**case.rows.traffic.numeric, name: np.where(here, undone(values), values)}
     back = replace(case, rows=replace(case.rows, traffic=replace(case.rows.traffic, numeric=numeric)))
     (now, explained), (then, _) = (_residual(each, case.design, name, frozenset()) for each in (case, back))
     return explained >= LEAST_EXPLAINED and bool(np.nanmean(now[here] ** 2) <= np.nanmean(then[here] ** 2))
@@ -161,10 +161,11 @@ def _best_from(case: Case, as_it_is: Floats, exchanged: Floats) -> tuple[float, 
     return float(as_it_is[after].sum() - gained[best]), float(case.rows.seconds[after[best]])
 
 
-def _swapped(pair: tuple[str, str], strength: float, left: float) -> Verdict:
+def _swapped(pair: tuple[str, str], error: float, left: float) -> Verdict:
     one, two = sorted(pair)
+    strength = min(MOST_STRENGTH, 2 * error)  # that they no longer fit, and that one exchange mends all of it
     said = f"{one} and {two} fit the other features once their values are exchanged, and do not as they are"
-    numbers = {"error as they are": strength, "error exchanged": left}
+    numbers = {"error as they are": error, "error exchanged": left}
     columns = frozenset(pair)
     return Verdict(
         CHECK,

@@ -28,7 +28,7 @@ where the value itself leaves no doubt."""
 TRIMMED, MORE = (0.0005, 0.9995), 10.0
 """Quantiles of before that outliers lie far outside of, and how many times as many there must be since."""
 GRIDS = (1000.0, 100.0, 10.0, 1.0, 0.1)
-ON_GRID, OFF_GRID, FEWEST_COARSE = 0.999, 0.9, 30
+ON_GRID, OFF_GRID, FEWEST_COARSE = 0.99, 0.5, 30
 GAP = 0.25
 """Of the range before, so far from the nearest is what nothing but a default explains."""
 MOST_ALIKE = 0.5

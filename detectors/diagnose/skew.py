@@ -33,6 +33,8 @@ FLOOR = 0.02
 NEARLY = 1e-6
 SOUND, ALIKE = 1.0, 0.95
 """Growth of the share that differs, over the least that matters, below which the rest is as ever; share of pairs."""
+MANY_DIFFERENT = 5
+"""Of fewer values a conversion must give all of training's."""
 LOOSE, SPREAD_ALIKE = 0.5, 0.25
 """Correlation with training's values, and distance of distributions, below which values are those of other rows."""
 
@@ -175,11 +177,12 @@ def _conversion(case: Case, copies: Rows, pairs: Pairs, name: str, differs: Mask
     a, b = one[pairs.served[differs]], two[pairs.copied[differs]]
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
-    if len(a) < FEWEST_IN_PART or len(np.unique(b)) < 5:
+    different = len(np.unique(b))
+    if len(a) < FEWEST_IN_PART or different < 2:
         return ""
     fits = {unit: float(np.isclose(undo(a), b, rtol=1e-3, atol=1e-6).mean()) for unit, undo in undoing().items()}
     best = max(fits, key=lambda unit: fits[unit])
-    return best if fits[best] >= ALIKE else ""
+    return best if fits[best] >= (ALIKE if different >= MANY_DIFFERENT else 1.0) else ""
 
 
 def _of_others(rows: Rows, copies: Rows, pairs: Pairs, name: str, differs: Mask) -> bool:

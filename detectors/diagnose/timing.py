@@ -12,11 +12,13 @@ from tidegauge.detectors.traffic import Category
 HOUR_S, DAY_H, DAY_MIN, WEEK_D = 3600, 24, 1440, 7
 FOLLOWS = 0.8
 """The share of rows at one offset from the event's time with which a feature is called a clock."""
-REPEATED, SELDOM = 0.85, 0.5
-"""Shares of hours with the value of the day before: since, and at most on any day before."""
+REPEATED = ((0.85, 0.5), (0.6, 0.15))
+"""Shares of hours with the value of the day before: since at least, and on any day before at most."""
 STEADY = 0.05
 """A feature whose variance within an hour and part is less than this of the whole is one reading for all its rows."""
 FEWEST_HOURS = 8
+LATE_H = 6
+"""It may have begun so many hours after the moment looked at."""
 
 
 def clocks(case: Case) -> list[Verdict]:
@@ -77,7 +79,7 @@ def stale(case: Case) -> list[Verdict]:
         if repeats is None:
             continue
         first, usual = repeats
-        if first >= REPEATED and usual <= SELDOM:
+        if any(first >= least and usual <= most for least, most in REPEATED):
             found.append(_stale_verdict(name, first, usual))
     return found
 
@@ -124,13 +126,15 @@ def _repeats(case: Case, values: Floats, hour: Ints, column: Category) -> tuple[
     table = np.full((int(hour.max() - hour.min()) + 1) * len(column.names), np.nan)
     table[at] = values[rows]
     readings = table.reshape(-1, len(column.names))
-    day = (np.arange(len(readings)) + int(hour.min())) // DAY_H
     known = ~np.isnan(readings[DAY_H:]) & ~np.isnan(readings[:-DAY_H])
     same = (readings[DAY_H:] == readings[:-DAY_H]) & known
-    shares = {
-        int(d): float(same[day[DAY_H:] == d].sum() / known[day[DAY_H:] == d].sum())
-        for d in np.unique(day[DAY_H:])
-        if known[day[DAY_H:] == d].sum() >= FEWEST_HOURS
-    }
+    repeated, of = (np.concatenate([[0], each.sum(1).cumsum()]) for each in (same, known))
+    shares: dict[int, float] = {}
+    for start in range(len(known)):
+        day, late = divmod(start + DAY_H + int(hour.min()), DAY_H)
+        end = min(start + DAY_H, len(known))
+        if late <= LATE_H and (late == 0 or day != -1) and of[end] - of[start] >= FEWEST_HOURS:
+            share = float((repeated[end] - repeated[start]) / (of[end] - of[start]))
+            shares[day] = max(share, shares.get(day, 0.0))
     before = [share for d, share in shares.items() if d < 0]
     return (shares[0], max(before)) if 0 in shares and len(before) >= 3 else None

@@ -30,9 +30,9 @@ LATE_FLOOR = 0.05
 FEWEST_EXPECTED, FEWEST_LABELS = 30.0, 50
 GONE = 0.1
 """A class that keeps less than this share of its expected labels is lost."""
-TURNED, NEARLY_ALL_TURNED = 0.2, 0.5
+TURNED, NEARLY_ALL_TURNED, LEAST_RANGE = 0.2, 0.5, 0.1
 """How far rates are from those of before, at least, where labels are turned; from the second on also in a calm week in
-which scores foretell nothing: no world changes so much."""
+which scores foretell nothing: no world changes so much. The range of rates over which a slope says something."""
 
 
 def coverage(case: Case) -> list[Verdict]:
@@ -199,7 +199,8 @@ def _turned(case: Case, curve: Curve, part: Part) -> Verdict:
         turned = float(np.average((since.rate[both] - (1 - before.rate[both])) ** 2, weights=weight)) ** 0.5
         slope = _slope(before.rate[both], since.rate[both], weight)
         numbers = {"distance": as_ever, "distance if turned": turned, "slope": slope}
-        plain = slope < 0 and turned < as_ever / 2 and as_ever > TURNED
+        falls = slope < 0 and np.ptp(before.rate[both]) >= LEAST_RANGE
+        plain = falls and turned < as_ever / 2 and as_ever > TURNED
         nearly_all = turned < as_ever / 4 and as_ever > NEARLY_ALL_TURNED
         if plain or (nearly_all and _both_classes(before.rate[both], since.rate[both], weight)):
             said = f"labels are the opposite of what scores foretell (off by {as_ever:.2f}, turned by {turned:.2f})"

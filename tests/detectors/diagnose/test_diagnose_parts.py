@@ -86,6 +86,40 @@ def test_a_warm_spell_beyond_all_that_was_seen_is_no_default(usual: Floats, more
     assert default_value(values(usual, np.where(row % 8 == 0, top + 1, as_ever))) is not None
 
 
+def test_a_hot_afternoon_brings_one_reading_and_a_default_comes_at_night_as_well(usual: Floats, more: Floats) -> None:
+    row = np.arange(1000)
+    hot, filled = np.where(row % 4 == 3, 60.5, more), np.where(row // 4 % 4 == 0, 60.5, more)
+
+    assert default_value(values(usual, hot)) is None
+    assert default_value(values(usual, filled)) is not None
+
+
+def test_a_default_far_outside_of_all_is_one_though_the_season_brings_others_beyond_what_was_seen(
+    usual: Floats, more: Floats
+) -> None:
+    row, low = np.arange(1000), float(usual.min())
+    colder = np.where(row % 20 == 0, low - 5 - row % 7, np.maximum(more, low))
+
+    far, beside = (np.where(row // 4 % 7 == 0, each, colder) for each in (-200.0, low - 1))
+
+    assert default_value(values(usual, far)) is not None
+    assert default_value(values(usual, beside)) is None
+
+
+def test_what_is_one_value_for_more_than_half_of_all_loses_no_precision_by_a_spell_without_the_others(
+    rng: np.random.Generator,
+) -> None:
+    hazy = rng.choice(np.array([0.25, 0.5, 1.5, 2.5, 4, 5, 6, 7, 8, 9]), 4000)
+    before = np.where(rng.random(4000) < 0.8, 10.0, hazy)
+    clear = np.where(rng.random(1000) < 0.9, 10.0, rng.choice(np.array([7.0, 8, 9]), 1000))
+    rounded = np.where(rng.random(1000) < 0.8, 10.0, np.round(rng.choice(hazy, 1000) / 10) * 10)
+
+    assert coarser(values(before, clear)) is None
+    found = coarser(values(before, rounded))
+    assert found is not None
+    assert found.evidence["grid"] == 10.0
+
+
 def columns(rng: np.random.Generator) -> tuple[NDArray[np.int64], dict[str, Category]]:
     rows = DAYS * A_DAY
     country = Category(rng.integers(0, 6, rows).astype(np.int32), tuple("abcdef"))
