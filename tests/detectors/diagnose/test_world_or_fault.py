@@ -1,0 +1,108 @@
+"""What a world that moves brings, and what only a fault does: each through the tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from shop import DAYS_BEFORE, MODEL, SINCE, UNTIL, Shop, pounds
+
+from tidegauge.detectors.diagnose import Asked, Diagnosis, Level, diagnose
+from tidegauge.detectors.diagnose.verdict import part_text
+from tidegauge.store import Store
+
+POUND = 0.45359237
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop(np.random.default_rng(5))
+
+
+def causes(found: Diagnosis) -> list[tuple[str, str, str]]:
+    """Bad ones: what, of what, where."""
+    bad = (each.finding for each in found.causes if each.finding.level is Level.BAD)
+    return [(each.cause, each.subject, part_text(each.part)) for each in bad]
+
+
+def since(shop: Shop, days: float = 0) -> np.ndarray:
+    found: np.ndarray = shop.at >= (DAYS_BEFORE + days) * 86_400
+    return found
+
+
+def test_orders_that_all_became_heavier_are_no_other_unit_as_they_cost_and_post_accordingly(
+    store: Store, shop: Shop
+) -> None:
+    pounds(shop)
+    shop.price = 5 * shop.weight + shop.rng.normal(60, 10, shop.rows)
+    shop.postage = 0.7 * shop.weight + shop.rng.normal(5, 1, shop.rows)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    (weight,) = [each for each in found.verdicts if each.subject == "weight"]
+    assert (weight.cause, weight.level) == ("moved", Level.SUSPECT)
+    assert weight.summary.endswith("but fits the other features better as it is")
+
+
+def test_training_copies_date_other_units_where_the_world_moved_against_them_at_first(store: Store, shop: Shop) -> None:
+    day = (shop.at // 86_400).astype(int)
+    world = np.where(np.arange(day.max() + 1) < DAYS_BEFORE + 3, -5.5, 8.0)
+    world[:DAYS_BEFORE] = shop.rng.normal(0, 5, DAYS_BEFORE)
+    shop.weight = 20 + (shop.weight - 10) / 2 + world[day]
+    shop.sound = [shop.age, shop.postage, shop.price, shop.weight]
+    shop.weight = np.where(shop.since, shop.weight * 1.609344, shop.weight)
+    shop.store(store, copied=0.3)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    (units,) = [each for each in found.causes if "weight" in each.finding.columns]
+    assert (units.finding.cause, found.began(units)) == ("units", SINCE)
+
+
+def test_a_conversion_is_told_from_training_copies_of_two_values(store: Store, shop: Shop) -> None:
+    west = shop.region == "west"
+    shop.price = np.where(west, shop.rng.choice(np.array([10.0, 20.0]), shop.rows), shop.price)
+    shop.sound = [shop.age, shop.postage, shop.price, shop.weight]
+    shop.price = np.where(west & shop.since, shop.price * 1.609344, shop.price)
+    shop.store(store, copied=0.3)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("units", "price", "region=west")
+
+
+def test_labels_that_are_turned_while_scores_foretell_nothing_are_told(store: Store, shop: Shop) -> None:
+    north = (shop.region == "north") & shop.since
+    shop.score = 0.3 * shop.score
+    shop.label = (shop.rng.random(shop.rows) < np.where(north, 0.1 - 0.1 * shop.score, shop.score)).astype(np.int64)
+    shop.label = np.where(north, 1 - shop.label, shop.label)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("labels flipped", "", "region=north")
+
+
+def test_a_class_that_is_no_longer_labelled_is_no_turned_label(store: Store, shop: Shop) -> None:
+    north = (shop.region == "north") & shop.since
+    shop.score = 0.3 * shop.score
+    shop.label = np.where(north, 1, (shop.rng.random(shop.rows) < shop.score).astype(np.int64))
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("concept", "", "region=north")
+
+
+@pytest.mark.parametrize("late_h", [0, 5])
+def test_readings_of_the_day_before_are_told_though_it_began_hours_after_the_moment_asked_for(
+    store: Store, shop: Shop, late_h: int
+) -> None:
+    readings = shop.rng.normal(60, 15, (24 * 60, 3))
+    hour, region = (shop.at // 3600).astype(int), np.unique(shop.region.astype(str), return_inverse=True)[1]
+    shop.age = np.where(since(shop, late_h / 24), readings[hour - 24, region], readings[hour, region])
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert ("stale", "age", "all traffic") in causes(found)
