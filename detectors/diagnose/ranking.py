@@ -5,7 +5,7 @@ The weight of a finding is log2(1 + strength): 1.6 where it is just bad, 5 at mo
 - it is bad itself;
 - what the other found changed lies downstream of what it changed: features and versions make scores, scores make
   decisions and loss, labels make the loss;
-- both are about rows that can be the same, and began together;
+- both are about rows that can be the same, and began together, or the other comes later by its nature (``LATER``);
 - it is not as much so in the rows that the cause does not touch;
 - it comes earlier in the walk, or says more closely what happened to the same columns (``CLOSENESS``).
 
@@ -65,6 +65,8 @@ CLOSE = 3
 MIX = "traffic mix"
 APART = timedelta(days=2)
 """What began nearer to each other than this began together."""
+LATER = frozenset({("labels late", "labels missing")})
+"""What follows from what so much later: labels that take longer are missing in the last days alone."""
 STAGES = tuple(Stage)
 
 
@@ -132,7 +134,9 @@ def explains(cause: Verdict, other: Verdict) -> bool:
 
 
 def _together(one: Verdict, other: Verdict) -> bool:
-    """Whether they began at the same moment, as far as that is known."""
+    """Whether they began at the same moment, as far as that is known, or ``other`` is what ``one`` brings later."""
+    if (one.cause, other.cause) in LATER and one.began is None and other.began is not None:
+        return True
     if one.began is None or other.began is None:
         return one.began is other.began
     return abs(one.began - other.began) < APART

@@ -212,6 +212,14 @@ def test_a_cause_of_another_date_explains_nothing_and_comes_after_those_of_the_m
     assert not explains(gap, loss)
 
 
+def test_labels_that_are_late_explain_that_those_of_the_last_days_are_missing_and_not_the_other_way_round() -> None:
+    late = bad("labels late", Stage.LOGGING, "label")
+    gone = replace(bad("labels missing", Stage.LOGGING, "label"), began=datetime(2026, 3, 4, tzinfo=UTC))
+
+    assert explains(late, gone)
+    assert not explains(replace(late, began=gone.began), replace(gone, began=None))
+
+
 def test_a_release_of_the_moment_comes_before_what_is_bad_since_another_and_before_consequences() -> None:
     storm = replace(bad("concept", Stage.CONCEPT, "loss"), began=datetime(2026, 3, 4, tzinfo=UTC))
     moved = replace(bad("moved", Stage.DATA, "temp", strength=1.9), level=Level.SUSPECT)
