@@ -70,15 +70,16 @@ class Design:
         """Sums of products of columns over the fitted rows, for each fold."""
         return self._grams_of(self.fitted)
 
-    def residual(self, target: Floats, leave_out: frozenset[str]) -> tuple[Floats, float]:
+    def residual(
+        self, target: Floats, leave_out: frozenset[str], weights: Floats | None = None
+    ) -> tuple[Floats, float]:
         """Target less its prediction, nan where it is missing or not looked at; the share of variance explained before.
 
-        Days before are predicted without their own fold, so that they are as new to it as those since.
+        Days before are predicted without their own fold, so that they are as new to it as those since. ``weights`` are
+        those of another design with the same days before.
         """
-        use = np.array([not (made & leave_out) for made in self.made_of])
-        values = target[self.rows]
-        fitted = self.fitted & np.isfinite(values)
-        weights = self._solve(np.where(fitted, values, 0.0), fitted, use)
+        values, fitted = self._known(target)
+        weights = self.weights(target, leave_out) if weights is None else weights
         foretold = (self.matrix @ weights.astype(np.float32))[np.arange(len(values)), self.fold]
         if fitted.any():  # a rare downpour, squared, foretells what never was
             foretold = np.clip(foretold, values[fitted].min(), values[fitted].max())
@@ -88,6 +89,17 @@ class Design:
         found = np.full(len(target), np.nan)
         found[self.rows] = rest
         return found, explained
+
+    def weights(self, target: Floats, leave_out: frozenset[str]) -> Floats:
+        """A column of weights for each fold, of the columns that are made of no feature of ``leave_out``."""
+        values, fitted = self._known(target)
+        use = np.array([not (made & leave_out) for made in self.made_of])
+        return self._solve(np.where(fitted, values, 0.0), fitted, use)
+
+    def _known(self, target: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """The target of the rows looked at, and those of the days before of which it is known."""
+        values = target[self.rows]
+        return values, self.fitted & np.isfinite(values)
 
     def _solve(self, target: Floats, fitted: NDArray[np.bool_], use: NDArray[np.bool_]) -> Floats:
         """A column of weights for each fold, fitted on the others; 0 for columns not used."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import combinations
 
@@ -98,11 +98,16 @@ def fits_better(case: Case, name: str, part: Part, undone: Callable[[Floats], Fl
     return explained >= LEAST_EXPLAINED and bool(np.nanmean(now[here] ** 2) <= np.nanmean(then[here] ** 2))
 
 
-def _residual(case: Case, design: Design, name: str, out: frozenset[str]) -> tuple[Floats, float]:
+def _residual(
+    case: Case, design: Design, name: str, out: frozenset[str], weights: Floats | None = None
+) -> tuple[Floats, float]:
     """A feature less what the others say, and how much of it they explained before."""
+    return design.residual(_target(case, name), out | {name}, weights)
+
+
+def _target(case: Case, name: str) -> Floats:
     values = case.rows.traffic.numeric[name]
-    target = np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
-    return design.residual(target, out | {name})
+    return np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
 
 
 def _exchanged(case: Case, odd: Mapping[str, float], known: frozenset[str]) -> Verdict | None:
@@ -115,11 +120,10 @@ def _exchanged(case: Case, odd: Mapping[str, float], known: frozenset[str]) -> V
     broken = [name for name in oddest if odd[name] >= BAD_FROM]
     if not broken or len(oddest) < 2:
         return None
-    worst = broken[:MOST_TOLD_BY]
-    as_it_is = _misfit(case, worst, known)
+    worst = {name: case.design.weights(_target(case, name), known | {name}) for name in broken[:MOST_TOLD_BY]}
+    as_it_is = _misfit(case, worst)
     tried = [
-        (*_best_from(case, as_it_is, _misfit(_exchange(case, *pair), worst, known)), pair)
-        for pair in combinations(oddest, 2)
+        (*_best_from(case, as_it_is, _misfit(_exchange(case, *pair), worst)), pair) for pair in combinations(oddest, 2)
     ]
     _, since, pair = min(tried)
     back = _exchange(case, *pair, since)
@@ -141,14 +145,16 @@ def _exchange(case: Case, one: str, two: str, since: float = -np.inf) -> Case:
     return replace(case, rows=replace(case.rows, traffic=replace(case.rows.traffic, numeric=numeric)))
 
 
-def _misfit(case: Case, names: Sequence[str], known: frozenset[str]) -> Floats:
-    """By row, the squared errors of features by the others in units of those before, added up."""
+def _misfit(case: Case, weights: Mapping[str, Floats]) -> Floats:
+    """By row, the squared errors of features by the others, in units of those before, added up.
+
+    Args:
+        weights: By feature, those of the case as it is: the days before are the same.
+    """
     total = np.zeros(case.rows.count)
-    for name in names:
-        residual, explained = _residual(case, case.design, name, known)
-        squares = np.nan_to_num(residual) ** 2
-        if explained >= LEAST_EXPLAINED:
-            total += squares / _mean(squares[case.before].sum(), np.isfinite(residual[case.before]).sum())
+    for name, each in weights.items():
+        squares = _residual(case, case.design, name, frozenset(), each)[0] ** 2
+        total += np.nan_to_num(squares / np.nanmean(squares[case.before]))
     return total
 
 
