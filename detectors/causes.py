@@ -27,7 +27,7 @@ COUNTED_CAUSES = frozenset({"labels missing", "labels late", "label keys broken"
 """What rules on counts, of labels and of changes of features' types, tell of on the same day."""
 FEATURES: Mapping[str, tuple[str, ...]] = {"label": ("label", "error"), "loss": ("error", "label")}
 """What a diagnosis says is changed, and the features of findings that say so; of a feature its own name."""
-RELATIONS = frozenset({"joined wrongly", "swapped"})
+RELATIONS = frozenset({"joined wrongly", "swapped", "stale"})
 """Of features that no longer fit each other it is seen late which one is at fault: those are one matter."""
 AT_ONCE = frozenset({"stale"})
 """What shows on its first day alone, and so closely that chance does not do it: readings of the day before, again."""

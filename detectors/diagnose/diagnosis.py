@@ -18,7 +18,7 @@ from tidegauge.detectors.diagnose.downstream import downstream
 from tidegauge.detectors.diagnose.features import categories, features
 from tidegauge.detectors.diagnose.llm.reader import ServiceReader
 from tidegauge.detectors.diagnose.llm.walk import walks
-from tidegauge.detectors.diagnose.outputs import scores, threshold, versions
+from tidegauge.detectors.diagnose.outputs import scores, threshold, versions, young
 from tidegauge.detectors.diagnose.outside import spared
 from tidegauge.detectors.diagnose.ranking import APART, CLOSE, OUTPUTS, Cause, closeness, order, overlap, rank, weight
 from tidegauge.detectors.diagnose.reader import Asked, Reader
@@ -129,13 +129,13 @@ def _moved(each: Verdict, said: str) -> Verdict:
 def _outputs(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
     """Scores and decisions of the versions that were there before: a new one has its own."""
     releases = [each.part for each in so_far if each.cause == "new version"]
-    kept = np.ones(case.rows.count, dtype=np.bool_)
+    kept = ~young(case)
     for part in releases:
         kept &= ~case.rows.rows_in(part)
     if (kept & case.after).sum() < 100:
         why = "a new version answers everything"
         return [Verdict(name, Stage.MODEL, Level.UNKNOWN, why) for name in ("scores", "decisions")]
-    known = case.only(kept) if releases else case
+    known = case if kept.all() else case.only(kept)
     return [scores(known, bool(_ailing(so_far))), threshold(known)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tidegauge.detectors.diagnose.case import Case
+from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case
 from tidegauge.detectors.diagnose.change import shift
 from tidegauge.detectors.diagnose.relations import grown
 from tidegauge.detectors.diagnose.rows import Floats, Mask
@@ -48,6 +48,18 @@ def begun(case: Case, column: Category) -> tuple[list[int], Floats]:
     share: Floats = after / max(1, after.sum())
     new = np.flatnonzero((share >= NEW_FROM) & (before <= 0.001 * max(1, before.sum())))
     return [int(at) for at in new], share
+
+
+def young(case: Case) -> Mask:
+    """Rows of versions that began in the last three days before: too few say what is usual of them."""
+    column = case.rows.traffic.dimensions.get("version")
+    if column is None:
+        return np.zeros(case.rows.count, dtype=np.bool_)
+    first = np.full(len(column.names), np.inf)
+    known = column.codes >= 0
+    np.minimum.at(first, column.codes[known], case.day[known])
+    new = np.flatnonzero((first >= -FEWEST_DAYS) & (first < 0) & (first > case.first))
+    return np.isin(column.codes, new)
 
 
 def _release(case: Case, name: str, share: float) -> Verdict:

@@ -129,10 +129,13 @@ def _alone(values: Values, value: float) -> bool:
     if not len(others) or others.min() <= value <= others.max():
         return False
     since = values.since[values.since != value]
-    if np.abs(np.concatenate([others, since]) - value).min() >= GAP * np.ptp(others):
+    beyond = (since > others.max()) | (since < others.min())
+    count = len(values.since) - len(since)
+    apart = np.abs(np.concatenate([others, since]) - value).min() >= GAP * np.ptp(others)
+    if apart and beyond.sum() <= count / 2:  # rows of others have many such values
         return True
-    beyond = since > others.max() if value > others.max() else since < others.min()
-    return bool(beyond.sum() <= (1 - NEARLY_ALL) * (len(values.since) - len(since) + beyond.sum()))
+    beside = since > others.max() if value > others.max() else since < others.min()
+    return bool(beside.sum() <= (1 - NEARLY_ALL) * (count + beside.sum()))
 
 
 def _frequent(values: Floats) -> Floats:

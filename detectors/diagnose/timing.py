@@ -129,11 +129,12 @@ def _repeats(case: Case, values: Floats, hour: Ints, column: Category) -> tuple[
     known = ~np.isnan(readings[DAY_H:]) & ~np.isnan(readings[:-DAY_H])
     same = (readings[DAY_H:] == readings[:-DAY_H]) & known
     repeated, of = (np.concatenate([[0], each.sum(1).cumsum()]) for each in (same, known))
+    usual = np.median(of[DAY_H::DAY_H] - of[:-DAY_H:DAY_H]) if len(of) > DAY_H else 0.0
     shares: dict[int, float] = {}
     for start in range(len(known)):
         day, late = divmod(start + DAY_H + int(hour.min()), DAY_H)
         end = min(start + DAY_H, len(known))
-        if late <= LATE_H and (late == 0 or day != -1) and of[end] - of[start] >= FEWEST_HOURS:
+        if late <= LATE_H and (late == 0 or day != -1) and of[end] - of[start] >= max(FEWEST_HOURS, usual / 2):
             share = float((repeated[end] - repeated[start]) / (of[end] - of[start]))
             shares[day] = max(share, shares.get(day, 0.0))
     before = [share for d, share in shares.items() if d < 0]

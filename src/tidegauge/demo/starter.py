@@ -23,6 +23,7 @@ from typing import Any
 import polars as pl
 
 from tidegauge.alerting.durations import format_duration
+from tidegauge.alerting.likely import about
 from tidegauge.alerting.replay import replay
 from tidegauge.alerting.rules import Rule, check_rules
 from tidegauge.alerting.states import Notice, Transition
@@ -256,7 +257,10 @@ def assistant_report(
 def _cause(
     store: Store, rules: Sequence[Rule], true_of: Callable[[str], IsTrue], text: str, fire: Transition
 ) -> tuple[str, str]:
-    return told_cause(store, {each.alert: each for each in rules}, fire, true_of(text)).cells
+    by_name = {each.alert: each for each in rules}
+    if not about(by_name[fire.rule], fire.labels).subject:
+        return "as the alert says", "-"
+    return told_cause(store, by_name, fire, true_of(text)).cells
 
 
 def _expected(texts: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
