@@ -39,6 +39,7 @@ class Shop:
         odds = (self.price - 110) / 25 + (self.age - 40) / 20
         self.score = 1 / (1 + np.exp(-odds))
         self.label = (rng.random(self.rows) < self.score).astype(np.int64)
+        self.threshold = np.full(self.rows, 0.5)
         self.version = np.full(self.rows, "v1", dtype=object)
         self.embedder = np.full(self.rows, "mini-1", dtype=object)
         self.sound = [self.age, self.postage, self.price, self.weight]
@@ -64,7 +65,7 @@ class Shop:
             "role": [role] * rows,
             "features": _maps(["age", "postage", "price", "weight"], list(values), pa.float64()),
             "categories": _maps(["region"], [self.region[kept]], pa.string()),
-            "value": [str(int(each >= 0.5)) for each in self.score[kept]],
+            "value": [str(int(each)) for each in (self.score >= self.threshold)[kept]],
             "score": self.score[kept],
             "slices": _maps(["region"], [self.region[kept]], pa.string()),
             "versions": _maps(["embedding_model"], [self.embedder[kept]], pa.string()),

@@ -232,6 +232,13 @@ def test_readings_of_the_day_before_show_on_their_first_day_alone_and_are_told_a
     assert claim(sighting, None, SETTINGS, AT, "").verdict is Verdict.DRIFT
 
 
+def test_what_no_longer_fits_beside_a_late_reading_is_one_matter_with_it() -> None:
+    late = replace(FLIPPED, cause="stale", stage=Stage.DATA, subject="temp", columns=frozenset({"temp"}), part=())
+    beside = replace(late, cause="joined wrongly", subject="dewp", columns=frozenset({"dewp"}), strength=3.7)
+
+    assert [each.name for each in sightings([diagnosis(late), diagnosis(beside)], SETTINGS)] == ["stale: temp"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -106,6 +106,15 @@ def test_a_default_far_outside_of_all_is_one_though_the_season_brings_others_bey
     assert default_value(values(usual, beside)) is None
 
 
+def test_what_comes_with_rows_of_others_is_no_default_in_a_part(rng: np.random.Generator) -> None:
+    own, others = rng.choice(np.array([137.0, 140, 143]), 4000), rng.choice(np.array([20.0, 90, 189, 330]), 1000)
+    joined = np.where(np.arange(1000) // 4 % 6 == 0, 55.0, others)
+
+    assert default_value(replace(values(own, joined), narrow=True, usual=1.0)) is None
+    filled = np.where(joined == 55.0, joined, 140.0)
+    assert default_value(replace(values(own, filled), narrow=True, usual=1.0)) is not None
+
+
 def test_what_is_one_value_for_more_than_half_of_all_loses_no_precision_by_a_spell_without_the_others(
     rng: np.random.Generator,
 ) -> None:

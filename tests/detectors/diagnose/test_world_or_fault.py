@@ -106,3 +106,30 @@ def test_readings_of_the_day_before_are_told_though_it_began_hours_after_the_mom
     found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
 
     assert ("stale", "age", "all traffic") in causes(found)
+
+
+def test_a_few_hours_like_those_of_the_day_before_are_no_late_reading(store: Store, shop: Shop) -> None:
+    readings = shop.rng.normal(60, 15, (24 * 60, 3))
+    hour, region = (shop.at // 3600).astype(int), np.unique(shop.region.astype(str), return_inverse=True)[1]
+    shop.age = np.where(shop.since, readings[hour - 24, region], readings[hour, region])
+    shop.age = np.where(since(shop, 5 / 24), np.nan, shop.age)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("missing", "age", "all traffic")
+    assert "stale" not in {each.cause for each in found.verdicts}
+
+
+@pytest.mark.parametrize(("version", "level"), [("v1", Level.BAD), ("v2", Level.UNKNOWN)])
+def test_a_version_of_the_day_before_has_no_changed_threshold(
+    store: Store, shop: Shop, version: str, level: Level
+) -> None:
+    released = since(shop, -20 / 24)
+    shop.version = np.where(released, version, shop.version)
+    shop.threshold = np.where(released, 0.3, shop.threshold)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert next(each for each in found.verdicts if each.check == "decisions").level is level
