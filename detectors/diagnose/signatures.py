@@ -175,11 +175,11 @@ def outliers(values: Values) -> Mark | None:
 def coarser(values: Values) -> Mark | None:
     """All values lie on a grid, most did not before; a value that was more than half of all says nothing of it."""
     usual = _more_than_half(values.before)
-    before, others = values.before[values.before != usual], (values.since != usual).sum()
-    if others < FEWEST_COARSE or len(np.unique(values.since)) < 2 or len(np.unique(before)) < FEWEST_DIFFERENT:
+    before, others = values.before[values.before != usual], values.since[values.since != usual]
+    if len(others) < FEWEST_COARSE or len(np.unique(values.since)) < 2 or len(np.unique(before)) < FEWEST_DIFFERENT:
         return None
     for grid in GRIDS:
-        now, was = _on(values.since, grid), _on(before, grid)
+        now, was = min(_on(values.since, grid), _on(others, grid)), _on(before, grid)
         if now >= ON_GRID and was <= OFF_GRID:
             said = f"all values are multiples of {grid:g}; {was:.0%} were before: precision is lost"
             return Mark("precision lost", said, min(32.0, 2 / max(was, 1 / 16)), {"grid": grid, "on it before": was})

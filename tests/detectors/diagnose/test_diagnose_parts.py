@@ -123,7 +123,12 @@ def test_what_is_one_value_for_more_than_half_of_all_loses_no_precision_by_a_spe
     clear = np.where(rng.random(1000) < 0.9, 10.0, rng.choice(np.array([7.0, 8, 9]), 1000))
     rounded = np.where(rng.random(1000) < 0.8, 10.0, np.round(rng.choice(hazy, 1000) / 10) * 10)
 
+    row = np.arange(8000)
+    shower = np.where(row % 200 == 0, 0.07 + row % 400 / 10_000, 0.0)  # in few rows of many, and on no grid
+    dry = np.where(rng.random(4000) < 0.9, 0.0, rng.choice(np.arange(1, 50) / 100, 4000))
+
     assert coarser(values(before, clear)) is None
+    assert coarser(values(dry, shower)) is None
     found = coarser(values(before, rounded))
     assert found is not None
     assert found.evidence["grid"] == 10.0
