@@ -95,7 +95,7 @@ def fits_better(case: Case, name: str, part: Part, undone: Callable[[Floats], Fl
     numeric = {**case.rows.traffic.numeric, name: np.where(here, undone(values), values)}
     back = replace(case, rows=replace(case.rows, traffic=replace(case.rows.traffic, numeric=numeric)))
     (now, explained), (then, _) = (_residual(each, case.design, name, frozenset()) for each in (case, back))
-    return explained >= LEAST_EXPLAINED and bool(np.nanmean(now[here] ** 2) <= np.nanmean(then[here] ** 2))
+    return explained >= LEAST_EXPLAINED and bool(np.nansum(now[here] ** 2) <= np.nansum(then[here] ** 2))
 
 
 def _residual(
@@ -153,8 +153,8 @@ def _misfit(case: Case, weights: Mapping[str, Floats]) -> Floats:
     """
     total = np.zeros(case.rows.count)
     for name, each in weights.items():
-        squares = _residual(case, case.design, name, frozenset(), each)[0] ** 2
-        total += np.nan_to_num(squares / np.nanmean(squares[case.before]))
+        squares = np.nan_to_num(_residual(case, case.design, name, frozenset(), each)[0]) ** 2
+        total += squares / _mean(squares[case.before].sum(), float(np.count_nonzero(squares[case.before])))
     return total
 
 
