@@ -87,8 +87,10 @@ class _Day:
             return before.since
         if scanned := self._same(None, now):
             return scanned.since
+        if before:
+            return before.since
         shown = (same.since for days in LOOKS if (same := self._same(self.asked.until - days * DAY, now)))
-        return before.since if before else next(shown, now.since)
+        return next(shown, now.since)
 
     def _same(self, since: datetime | None, now: Sighting) -> Sighting | None:
         found = self.look(since)

@@ -70,13 +70,11 @@ def own(case: Case, each: Verdict) -> Turn | None:
         return beginning(*compared(case, each.part), case.until, case.since)
     inside = case.only(case.rows.rows_in(each.part)) if each.part else case
     found = beginning(inside.rows, list(_series(inside, each)), case.until, case.since)
-    if (
-        found and each.cause in NUMBERS and abs(found.at - case.since) >= APART
-    ):  # so may the weather; copies know better
-        series = of_copies(inside.rows, case.copies, sorted(each.columns))
-        copied = beginning(inside.rows, series, case.until, case.since)
-        return copied if copied and abs(copied.at - case.since) < APART else found
-    return found
+    if not found or each.cause not in NUMBERS or abs(found.at - case.since) < APART:
+        return found
+    # the weather moves values as well; copies know better
+    copied = beginning(inside.rows, of_copies(inside.rows, case.copies, sorted(each.columns)), case.until, case.since)
+    return copied if copied and abs(copied.at - case.since) < APART else found
 
 
 def _series(case: Case, each: Verdict) -> Iterator[Series]:

@@ -70,16 +70,16 @@ class Design:
         """Sums of products of columns over the fitted rows, for each fold."""
         return self._grams_of(self.fitted)
 
-    def residual(
-        self, target: Floats, leave_out: frozenset[str], weights: Floats | None = None
-    ) -> tuple[Floats, float]:
+    def residual(self, target: Floats, leave_out: frozenset[str]) -> tuple[Floats, float]:
         """Target less its prediction, nan where it is missing or not looked at; the share of variance explained before.
 
-        Days before are predicted without their own fold, so that they are as new to it as those since. ``weights`` are
-        those of another design with the same days before.
+        Days before are predicted without their own fold, so that they are as new to it as those since.
         """
+        return self.rest(target, self.weights(target, leave_out))
+
+    def rest(self, target: Floats, weights: Floats) -> tuple[Floats, float]:
+        """As ``residual``, by weights of this design or of another one with the same days before."""
         values, fitted = self._known(target)
-        weights = self.weights(target, leave_out) if weights is None else weights
         foretold = (self.matrix @ weights.astype(np.float32))[np.arange(len(values)), self.fold]
         if fitted.any():  # a rare downpour, squared, foretells what never was
             foretold = np.clip(foretold, values[fitted].min(), values[fitted].max())
@@ -128,6 +128,12 @@ def standard(values: Floats, case: Case) -> Columns:
     kept = (np.clip(values, low, high) - known.mean()) / spread
     found: Columns = np.nan_to_num(kept, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
     return found
+
+
+def number_target(case: Case, name: str) -> Floats:
+    """A number as ``standard`` has it, nan where it is missing."""
+    values = case.rows.traffic.numeric[name]
+    return np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
 
 
 def _flags(case: Case, rows: Ints) -> list[tuple[str, Columns]]:

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import Case
-from tidegauge.detectors.diagnose.design import Design, standard
+from tidegauge.detectors.diagnose.design import Design, number_target
 from tidegauge.detectors.diagnose.rows import Floats
 from tidegauge.detectors.diagnose.verdict import (
     BAD_FROM,
@@ -84,7 +84,7 @@ def _left(case: Case, design: Design, broken: dict[str, float], out: frozenset[s
 
 def _broken(case: Case, design: Design, name: str, out: frozenset[str]) -> float:
     """How much the error of predicting a feature grew: log of its ratio, over the largest of stretches before."""
-    residual, explained = _residual(case, design, name, out)
+    residual, explained = design.residual(number_target(case, name), out | {name})
     return grown(case, residual) / SEARCHED if explained >= LEAST_EXPLAINED else 0.0
 
 
@@ -92,22 +92,16 @@ def fits_better(case: Case, name: str, part: Part, undone: Callable[[Floats], Fl
     """Whether the others foretell a number since better as it is than undone; False where they never foretold it."""
     values = case.rows.traffic.numeric[name]
     here = case.after & case.rows.rows_in(part)
-    numeric = {**case.rows.traffic.numeric, name: np.where(here, undone(values), values)}
-    back = replace(case, rows=replace(case.rows, traffic=replace(case.rows.traffic, numeric=numeric)))
-    (now, explained), (then, _) = (_residual(each, case.design, name, frozenset()) for each in (case, back))
+    back = _with(case, {name: np.where(here, undone(values), values)})
+    weights = case.design.weights(number_target(case, name), frozenset({name}))
+    (now, explained), (then, _) = (case.design.rest(number_target(each, name), weights) for each in (case, back))
     return explained >= LEAST_EXPLAINED and bool(np.nansum(now[here] ** 2) <= np.nansum(then[here] ** 2))
 
 
-def _residual(
-    case: Case, design: Design, name: str, out: frozenset[str], weights: Floats | None = None
-) -> tuple[Floats, float]:
-    """A feature less what the others say, and how much of it they explained before."""
-    return design.residual(_target(case, name), out | {name}, weights)
-
-
-def _target(case: Case, name: str) -> Floats:
-    values = case.rows.traffic.numeric[name]
-    return np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
+def _with(case: Case, numeric: Mapping[str, Floats]) -> Case:
+    """The case with other values of some numbers."""
+    traffic = replace(case.rows.traffic, numeric={**case.rows.traffic.numeric, **numeric})
+    return replace(case, rows=replace(case.rows, traffic=traffic))
 
 
 def _exchanged(case: Case, odd: Mapping[str, float], known: frozenset[str]) -> Verdict | None:
@@ -120,7 +114,7 @@ def _exchanged(case: Case, odd: Mapping[str, float], known: frozenset[str]) -> V
     broken = [name for name in oddest if odd[name] >= BAD_FROM]
     if not broken or len(oddest) < 2:
         return None
-    worst = {name: case.design.weights(_target(case, name), known | {name}) for name in broken[:MOST_TOLD_BY]}
+    worst = {name: case.design.weights(number_target(case, name), known | {name}) for name in broken[:MOST_TOLD_BY]}
     as_it_is = _misfit(case, worst)
     tried = [
         (*_best_from(case, as_it_is, _misfit(_exchange(case, *pair), worst)), pair) for pair in combinations(oddest, 2)
@@ -138,11 +132,9 @@ def _exchange(case: Case, one: str, two: str, since: float = -np.inf) -> Case:
 
     Where one is missing they stay: what is not there is no worse foretold, and would seem to fit.
     """
-    numeric = dict(case.rows.traffic.numeric)
-    known = np.isfinite(numeric[one]) & np.isfinite(numeric[two])
-    now = case.after & known & (case.rows.seconds >= since)
-    numeric[one], numeric[two] = (np.where(now, numeric[b], numeric[a]) for a, b in ((one, two), (two, one)))
-    return replace(case, rows=replace(case.rows, traffic=replace(case.rows.traffic, numeric=numeric)))
+    a, b = (case.rows.traffic.numeric[name] for name in (one, two))
+    now = case.after & np.isfinite(a) & np.isfinite(b) & (case.rows.seconds >= since)
+    return _with(case, {one: np.where(now, b, a), two: np.where(now, a, b)})
 
 
 def _misfit(case: Case, weights: Mapping[str, Floats]) -> Floats:
@@ -153,7 +145,7 @@ def _misfit(case: Case, weights: Mapping[str, Floats]) -> Floats:
     """
     total = np.zeros(case.rows.count)
     for name, each in weights.items():
-        squares = np.nan_to_num(_residual(case, case.design, name, frozenset(), each)[0]) ** 2
+        squares = np.nan_to_num(case.design.rest(number_target(case, name), each)[0]) ** 2
         total += squares / _mean(squares[case.before].sum(), float(np.count_nonzero(squares[case.before])))
     return total
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import DAY_S, Case
-from tidegauge.detectors.diagnose.design import standard
+from tidegauge.detectors.diagnose.design import number_target
 from tidegauge.detectors.diagnose.graded import learned
 from tidegauge.detectors.diagnose.outputs import score_target
 from tidegauge.detectors.diagnose.rows import Floats, Mask, Rows
@@ -171,9 +171,7 @@ def of_fit(case: Case, names: Iterable[str]) -> list[Series]:
     """How well each of these features is foretold by the others."""
     found = []
     for name in names:
-        values = case.rows.traffic.numeric[name]
-        target = np.where(np.isfinite(values), standard(values, case).astype(np.float64), np.nan)
-        found += _fitted(case, name, target)[:1]
+        found += _fitted(case, name, number_target(case, name))[:1]
     return found
 
 

@@ -121,21 +121,31 @@ def _within(values: Floats, cell: Ints) -> float:
 
 def _repeats(case: Case, values: Floats, hour: Ints, column: Category) -> tuple[float, float] | None:
     """The share of (hour, part) on the first day since with the reading of 24 hours earlier, and the most before."""
-    rows = np.flatnonzero(np.isfinite(values) & (column.codes >= 0))
-    at = (hour[rows] - hour.min()) * len(column.names) + column.codes[rows]
+    cell, rows = _cells(hour, column, np.isfinite(values))
     table = np.full((int(hour.max() - hour.min()) + 1) * len(column.names), np.nan)
-    table[at] = values[rows]
+    table[cell] = values[rows]
     readings = table.reshape(-1, len(column.names))
     known = ~np.isnan(readings[DAY_H:]) & ~np.isnan(readings[:-DAY_H])
     same = (readings[DAY_H:] == readings[:-DAY_H]) & known
-    repeated, of = (np.concatenate([[0], each.sum(1).cumsum()]) for each in (same, known))
+    shares = _by_day(same.sum(1), known.sum(1), int(hour.min()) + DAY_H)
+    before = [share for day, share in shares.items() if day < 0]
+    return (shares[0], max(before)) if 0 in shares and len(before) >= 3 else None
+
+
+def _by_day(same: Ints, known: Ints, first: int) -> dict[int, float]:
+    """For each day the largest share among its 24 hours and those that begin up to ``LATE_H`` later.
+
+    Args:
+        same: Of the readings ``known`` in each hour.
+        first: The hour of the first of them, counted from the moment looked at.
+    """
+    repeated, of = (np.concatenate([[0], each.cumsum()]) for each in (same, known))
     usual = np.median(of[DAY_H::DAY_H] - of[:-DAY_H:DAY_H]) if len(of) > DAY_H else 0.0
     shares: dict[int, float] = {}
     for start in range(len(known)):
-        day, late = divmod(start + DAY_H + int(hour.min()), DAY_H)
+        day, late = divmod(start + first, DAY_H)
         end = min(start + DAY_H, len(known))
         if late <= LATE_H and (late == 0 or day != -1) and of[end] - of[start] >= max(FEWEST_HOURS, usual / 2):
             share = float((repeated[end] - repeated[start]) / (of[end] - of[start]))
             shares[day] = max(share, shares.get(day, 0.0))
-    before = [share for d, share in shares.items() if d < 0]
-    return (shares[0], max(before)) if 0 in shares and len(before) >= 3 else None
+    return shares

@@ -29,7 +29,7 @@ class Shop:
     def __post_init__(self) -> None:
         rng, self.rows = self.rng, (DAYS_BEFORE + DAYS_SINCE) * A_DAY
         self.at = np.sort(rng.uniform(0, (DAYS_BEFORE + DAYS_SINCE) * 86_400, self.rows))
-        self.since = self.at >= DAYS_BEFORE * 86_400
+        self.since = self.after(0)
         self.ids = np.array([f"p{number}" for number in range(self.rows)], dtype=object)
         self.region = rng.choice(np.array(["north", "south", "west"], dtype=object), self.rows, p=[0.5, 0.3, 0.2])
         self.weight = rng.gamma(4.0, 2.5, self.rows)
@@ -42,13 +42,22 @@ class Shop:
         self.threshold = np.full(self.rows, 0.5)
         self.version = np.full(self.rows, "v1", dtype=object)
         self.embedder = np.full(self.rows, "mini-1", dtype=object)
-        self.sound = [self.age, self.postage, self.price, self.weight]
+        self.sound = self.features
+
+    @property
+    def features(self) -> list[NDArray[np.float64]]:
+        """As they are served; ``sound`` are those that training has."""
+        return [self.age, self.postage, self.price, self.weight]
+
+    def after(self, days: float) -> NDArray[np.bool_]:
+        """The rows from so many days after the change on."""
+        found: NDArray[np.bool_] = self.at >= (DAYS_BEFORE + days) * 86_400
+        return found
 
     def store(self, store: Store, copied: float = 0.0) -> None:
         """Into the tables, as the SDK's events become rows; of a share of them also the sound copies of training."""
-        features = [self.age, self.postage, self.price, self.weight]
         chosen = self.rng.random(self.rows) < copied
-        for role, values in (("production", features), ("training", [each[chosen] for each in self.sound])):
+        for role, values in (("production", self.features), ("training", [each[chosen] for each in self.sound])):
             kept = chosen if role == "training" else np.ones(self.rows, dtype=np.bool_)
             if kept.any():
                 store.insert_arrow("predictions", self._predictions(role, kept, values))
@@ -136,7 +145,7 @@ LATER = SINCE + timedelta(days=3)
 def pounds_then_blind(shop: Shop) -> None:
     """The weight comes in pounds, and three days later the age is missing in one region."""
     pounds(shop)
-    later = shop.at >= (DAYS_BEFORE + 3) * 86_400
+    later = shop.after(3)
     shop.age = np.where(later & (shop.region == "south"), np.nan, shop.age)
 
 
@@ -149,7 +158,7 @@ def exchanged_in_the_west(shop: Shop) -> None:
 def exchanged_alike(shop: Shop) -> None:
     """Ages have the numbers that prices have, of other orders; three days on, each comes with the other's values."""
     shop.age = shop.rng.permutation(shop.price)
-    later = shop.at >= (DAYS_BEFORE + 3) * 86_400
+    later = shop.after(3)
     shop.age, shop.price = np.where(later, shop.price, shop.age), np.where(later, shop.age, shop.price)
 
 

@@ -10,8 +10,6 @@ from tidegauge.detectors.diagnose import Asked, Diagnosis, Level, diagnose
 from tidegauge.detectors.diagnose.verdict import part_text
 from tidegauge.store import Store
 
-POUND = 0.45359237
-
 
 @pytest.fixture
 def shop() -> Shop:
@@ -24,8 +22,11 @@ def causes(found: Diagnosis) -> list[tuple[str, str, str]]:
     return [(each.cause, each.subject, part_text(each.part)) for each in bad]
 
 
-def since(shop: Shop, days: float = 0) -> np.ndarray:
-    found: np.ndarray = shop.at >= (DAYS_BEFORE + days) * 86_400
+def readings(shop: Shop, late: np.ndarray) -> np.ndarray:
+    """One an hour and region, ``late`` rows with those of the day before."""
+    table = shop.rng.normal(60, 15, (24 * 60, 3))
+    hour, region = (shop.at // 3600).astype(int), np.unique(shop.region.astype(str), return_inverse=True)[1]
+    found: np.ndarray = np.where(late, table[hour - 24, region], table[hour, region])
     return found
 
 
@@ -49,7 +50,7 @@ def test_training_copies_date_other_units_where_the_world_moved_against_them_at_
     world = np.where(np.arange(day.max() + 1) < DAYS_BEFORE + 3, -5.5, 8.0)
     world[:DAYS_BEFORE] = shop.rng.normal(0, 5, DAYS_BEFORE)
     shop.weight = 20 + (shop.weight - 10) / 2 + world[day]
-    shop.sound = [shop.age, shop.postage, shop.price, shop.weight]
+    shop.sound = shop.features
     shop.weight = np.where(shop.since, shop.weight * 1.609344, shop.weight)
     shop.store(store, copied=0.3)
 
@@ -62,7 +63,7 @@ def test_training_copies_date_other_units_where_the_world_moved_against_them_at_
 def test_a_conversion_is_told_from_training_copies_of_two_values(store: Store, shop: Shop) -> None:
     west = shop.region == "west"
     shop.price = np.where(west, shop.rng.choice(np.array([10.0, 20.0]), shop.rows), shop.price)
-    shop.sound = [shop.age, shop.postage, shop.price, shop.weight]
+    shop.sound = shop.features
     shop.price = np.where(west & shop.since, shop.price * 1.609344, shop.price)
     shop.store(store, copied=0.3)
 
@@ -98,9 +99,7 @@ def test_a_class_that_is_no_longer_labelled_is_no_turned_label(store: Store, sho
 def test_readings_of_the_day_before_are_told_though_it_began_hours_after_the_moment_asked_for(
     store: Store, shop: Shop, late_h: int
 ) -> None:
-    readings = shop.rng.normal(60, 15, (24 * 60, 3))
-    hour, region = (shop.at // 3600).astype(int), np.unique(shop.region.astype(str), return_inverse=True)[1]
-    shop.age = np.where(since(shop, late_h / 24), readings[hour - 24, region], readings[hour, region])
+    shop.age = readings(shop, late=shop.after(late_h / 24))
     shop.store(store)
 
     found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
@@ -109,10 +108,7 @@ def test_readings_of_the_day_before_are_told_though_it_began_hours_after_the_mom
 
 
 def test_a_few_hours_like_those_of_the_day_before_are_no_late_reading(store: Store, shop: Shop) -> None:
-    readings = shop.rng.normal(60, 15, (24 * 60, 3))
-    hour, region = (shop.at // 3600).astype(int), np.unique(shop.region.astype(str), return_inverse=True)[1]
-    shop.age = np.where(shop.since, readings[hour - 24, region], readings[hour, region])
-    shop.age = np.where(since(shop, 5 / 24), np.nan, shop.age)
+    shop.age = np.where(shop.after(5 / 24), np.nan, readings(shop, late=shop.since))
     shop.store(store)
 
     found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
@@ -125,7 +121,7 @@ def test_a_few_hours_like_those_of_the_day_before_are_no_late_reading(store: Sto
 def test_a_version_of_the_day_before_has_no_changed_threshold(
     store: Store, shop: Shop, version: str, level: Level
 ) -> None:
-    released = since(shop, -20 / 24)
+    released = shop.after(-20 / 24)
     shop.version = np.where(released, version, shop.version)
     shop.threshold = np.where(released, 0.3, shop.threshold)
     shop.store(store)
