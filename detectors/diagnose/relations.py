@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tidegauge.detectors.diagnose.case import Case
+from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case
 from tidegauge.detectors.diagnose.design import Design, number_target
 from tidegauge.detectors.diagnose.rows import Floats
 from tidegauge.detectors.diagnose.verdict import (
@@ -29,6 +29,10 @@ LEAST_EXPLAINED = 0.3
 """Of a feature's variance by the others: below that there is no relation to break."""
 FLOOR = 0.25
 """The log of the ratio of errors that matters: a quarter more."""
+NOTHING_LEFT = 0.25
+"""Of a usual day's correlation with what the others foretell: at most so much is left where a relation is gone."""
+ROWS_A_DAY, FEWEST_GONE = 50, 2
+"""Rows from which on a day has a correlation, and days since that must have one."""
 MOST_CULPRITS = 4
 MOST_EXCHANGED, MOST_TOLD_BY = 8, 2
 """Features of which each two are tried, where something is broken; broken ones by which that is judged."""
@@ -83,9 +87,42 @@ def _left(case: Case, design: Design, broken: dict[str, float], out: frozenset[s
 
 
 def _broken(case: Case, design: Design, name: str, out: frozenset[str]) -> float:
-    """How much the error of predicting a feature grew: log of its ratio, over the largest of stretches before."""
-    residual, explained = design.residual(number_target(case, name), out | {name})
-    return grown(case, residual) / SEARCHED if explained >= LEAST_EXPLAINED else 0.0
+    """How much the error of predicting a feature grew: log of its ratio, over the largest of stretches before.
+
+    Twice as much where nothing is left of the relation: one that explained half of a feature cannot make its error
+    grow as far as one that explained all of it.
+    """
+    target = number_target(case, name)
+    residual, explained = design.residual(target, out | {name})
+    if explained < LEAST_EXPLAINED:
+        return 0.0
+    strength = grown(case, residual) / SEARCHED
+    if 1 <= strength < MOST_STRENGTH / 2 and _gone(case, target, residual):
+        return 2 * strength
+    return strength
+
+
+def _gone(case: Case, target: Floats, residual: Floats) -> bool:
+    """Whether on every day since hardly anything is left of a correlation that every day before had."""
+    found = _daily_correlation(case, target, residual)
+    zero = -case.first
+    before, since = (each[np.isfinite(each)] for each in (found[:zero], found[zero:]))
+    if len(before) < FEWEST_DAYS or len(since) < FEWEST_GONE:
+        return False
+    most = float(since.max())
+    return bool(most <= NOTHING_LEFT * np.median(before) and most < before.min())
+
+
+def _daily_correlation(case: Case, target: Floats, residual: Floats) -> Floats:
+    """Of a feature with what the others foretell, by day from ``case.first`` on; NaN where few rows are known."""
+    known = np.isfinite(residual)
+    value, foretold = np.where(known, target, 0.0), np.where(known, target - residual, 0.0)
+    products = (value, foretold, value * value, foretold * foretold, value * foretold)
+    count = case.sums(known)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y, xx, yy, xy = (case.sums(each) / count for each in products)
+        found: Floats = (xy - x * y) / np.sqrt((xx - x * x) * (yy - y * y))
+    return np.where(count >= ROWS_A_DAY, found, np.nan)
 
 
 def fits_better(case: Case, name: str, part: Part, undone: Callable[[Floats], Floats]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from shop import DAYS_BEFORE, MODEL, SINCE, UNTIL, Shop, pounds
+from shop import DAYS_BEFORE, DAYS_SINCE, MODEL, SINCE, UNTIL, Shop, pounds
 
 from tidegauge.detectors.diagnose import Asked, Diagnosis, Level, diagnose
 from tidegauge.detectors.diagnose.verdict import part_text
@@ -129,3 +129,18 @@ def test_a_version_of_the_day_before_has_no_changed_threshold(
     found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
 
     assert next(each for each in found.verdicts if each.check == "decisions").level is level
+
+
+@pytest.mark.parametrize("sound_days", [0, 1])
+def test_half_a_relation_of_which_nothing_is_left_is_sure_and_not_where_a_day_still_has_it(
+    store: Store, shop: Shop, sound_days: int
+) -> None:
+    shop.age = 40 + (shop.price - 110) / 2 + shop.rng.normal(0, 12, shop.rows)
+    wrong = np.flatnonzero(shop.since & ~shop.after(DAYS_SINCE - sound_days))
+    shop.age[wrong] = shop.rng.permutation(shop.age[wrong])
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    sure = [each for each in found.causes if each.finding.strength >= 3]
+    assert [(each.finding.cause, each.finding.subject) for each in sure] == [("joined wrongly", "age")] * (not sound_days)
