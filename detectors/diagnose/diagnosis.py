@@ -22,13 +22,13 @@ from tidegauge.detectors.diagnose.outputs import scores, threshold, versions, yo
 from tidegauge.detectors.diagnose.outside import spared
 from tidegauge.detectors.diagnose.ranking import APART, CLOSE, OUTPUTS, Cause, closeness, order, overlap, rank, weight
 from tidegauge.detectors.diagnose.reader import Asked, Reader
-from tidegauge.detectors.diagnose.relations import fits_better, relations
+from tidegauge.detectors.diagnose.relations import broken_outside, fits_better, relations
 from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows, Truth, no_truth
 from tidegauge.detectors.diagnose.skew import as_in_training, skew
 from tidegauge.detectors.diagnose.swapped import swapped
 from tidegauge.detectors.diagnose.timing import clocks, stale
 from tidegauge.detectors.diagnose.turn import BEYOND_DOUBT, CLEAR, Turn, turns
-from tidegauge.detectors.diagnose.verdict import BAD_FROM, Level, Stage, Verdict
+from tidegauge.detectors.diagnose.verdict import BAD_FROM, Level, Stage, Verdict, part_text
 from tidegauge.errors import TidegaugeError
 from tidegauge.store import Store
 
@@ -37,6 +37,8 @@ MARGIN = timedelta(days=14)
 MOST_AGAIN = 3
 """Moments that are walked through because a cause found at another began there."""
 HOUR = timedelta(hours=1)
+OF_VALUES = frozenset({"units", "default value", "outliers", "precision lost"})
+"""What the values of a number look like by themselves; those of other rows can look so in one part."""
 CLOSELY = 1.5
 """A cause that is told closely counts for so much more than a vague one of another date."""
 
@@ -95,8 +97,18 @@ class Walk:
 def _named(case: Case, so_far: Sequence[Verdict]) -> Iterable[Verdict]:
     """Marks that one feature or two bear by themselves."""
     crossed = swapped(case)
-    numbers = [_weather(each) if each.cause == "units" and _fits(case, each) else each for each in features(case)]
+    numbers = [_doubted(case, each) for each in features(case)]
     return [*([crossed] if crossed else []), *numbers, *categories(case), *clocks(case), *stale(case)]
+
+
+def _doubted(case: Case, each: Verdict) -> Verdict:
+    """What a number's values look like, or that they only moved where its relations to the others tell otherwise."""
+    if each.cause == "units" and _fits(case, each):
+        return _weather(each)
+    if each.part and each.cause in OF_VALUES and broken_outside(case, each.subject, each.part):
+        where = f"{each.cause} in {part_text(each.part)} ({each.summary})"
+        return _moved(each, f"looks like {where}, but fits the other features no longer outside of it either")
+    return each
 
 
 def _fits(case: Case, each: Verdict) -> bool:

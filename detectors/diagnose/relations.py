@@ -31,6 +31,8 @@ FLOOR = 0.25
 """The log of the ratio of errors that matters: a quarter more."""
 NOTHING_LEFT = 0.25
 """Of a usual day's correlation with what the others foretell: at most so much is left where a relation is gone."""
+ALSO_BEFORE = 0.1
+"""The share of days before that may have had as little: the first of the fault, where it was dated too late."""
 ROWS_A_DAY, FEWEST_GONE = 50, 2
 """Rows from which on a day has a correlation, and days since that must have one."""
 MOST_CULPRITS = 4
@@ -87,13 +89,27 @@ def _left(case: Case, design: Design, broken: dict[str, float], out: frozenset[s
 
 
 def _broken(case: Case, design: Design, name: str, out: frozenset[str]) -> float:
-    """How much the error of predicting a feature grew: log of its ratio, over the largest of stretches before.
+    """How much the error of predicting a feature grew: see ``_strength``."""
+    target = number_target(case, name)
+    return _strength(case, target, *design.residual(target, out | {name}))
+
+
+def broken_outside(case: Case, name: str, part: Part) -> bool:
+    """Whether the others no longer foretell a number in the rows outside of a part."""
+    target = number_target(case, name)
+    residual, explained = case.design.residual(target, frozenset({name}))
+    outside = np.where(case.rows.rows_in(part), np.nan, residual)
+    if explained < LEAST_EXPLAINED:
+        return False
+    return _gone(case, target, outside) or _strength(case, target, outside, explained) >= BAD_FROM
+
+
+def _strength(case: Case, target: Floats, residual: Floats, explained: float) -> float:
+    """The log of the ratio of errors, over the largest of stretches before.
 
     Twice as much where nothing is left of the relation: one that explained half of a feature cannot make its error
     grow as far as one that explained all of it.
     """
-    target = number_target(case, name)
-    residual, explained = design.residual(target, out | {name})
     if explained < LEAST_EXPLAINED:
         return 0.0
     strength = grown(case, residual) / SEARCHED
@@ -110,7 +126,7 @@ def _gone(case: Case, target: Floats, residual: Floats) -> bool:
     if len(before) < FEWEST_DAYS or len(since) < FEWEST_GONE:
         return False
     most = float(since.max())
-    return bool(most <= NOTHING_LEFT * np.median(before) and most < before.min())
+    return bool(most <= NOTHING_LEFT * np.median(before) and np.mean(before <= most) <= ALSO_BEFORE)
 
 
 def _daily_correlation(case: Case, target: Floats, residual: Floats) -> Floats:
