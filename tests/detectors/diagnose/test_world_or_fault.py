@@ -8,6 +8,7 @@ from shop import DAYS_BEFORE, DAYS_SINCE, MODEL, SINCE, UNTIL, Shop, pounds
 
 from tidegauge.detectors.diagnose import Asked, Diagnosis, Level, diagnose
 from tidegauge.detectors.diagnose.verdict import part_text
+from tidegauge.model import Slice
 from tidegauge.store import Store
 
 
@@ -144,3 +145,20 @@ def test_half_a_relation_of_which_nothing_is_left_is_sure_and_not_where_a_day_st
 
     sure = [(each.finding.cause, each.finding.subject) for each in found.causes if each.finding.strength >= 3]
     assert sure == ([] if sound_days else [("joined wrongly", "age")])
+
+
+def test_rows_of_others_that_look_like_another_unit_in_one_part_are_joined_wrongly(store: Store, shop: Shop) -> None:
+    west = shop.region == "west"
+    shop.weight = np.where(west, shop.weight / 1.609344, shop.weight)
+    shop.price = 5 * shop.weight + shop.rng.normal(60, 15, shop.rows)
+    shop.postage = 0.7 * shop.weight + shop.rng.normal(5, 2, shop.rows)
+    shop.weight = np.where(shop.since, shop.rng.choice(shop.weight[~west], shop.rows), shop.weight)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("joined wrongly", "weight", "all traffic")
+    (west_alone,) = [each for each in found.verdicts if each.part == (Slice("region", "west"),)]
+    assert west_alone.cause == "moved"
+    assert west_alone.summary.startswith("looks like units in region=west")
+    assert west_alone.summary.endswith("fits the other features no longer outside of it either")
