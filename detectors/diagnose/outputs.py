@@ -6,6 +6,7 @@ import numpy as np
 
 from tidegauge.detectors.diagnose.case import FEWEST_DAYS, Case
 from tidegauge.detectors.diagnose.change import shift
+from tidegauge.detectors.diagnose.ranking import APART
 from tidegauge.detectors.diagnose.relations import grown
 from tidegauge.detectors.diagnose.rows import Floats, Mask
 from tidegauge.detectors.diagnose.verdict import (
@@ -40,10 +41,13 @@ def versions(case: Case) -> list[Verdict]:
 
 
 def begun(case: Case, column: Category) -> tuple[list[int], Floats]:
-    """Codes of the versions that began with the change, and the share of each version since."""
+    """Codes of the versions that began with the change or up to two days before, and the share of each version since.
+
+    What a release did may show clearest some hours after it: at the first busy one, or with the first labels.
+    """
+    earlier = case.rows.seconds < (case.since - APART).timestamp()
     after, before = (
-        np.bincount(column.codes[m & (column.codes >= 0)], minlength=len(column.names))
-        for m in (case.after, case.before)
+        np.bincount(column.codes[m & (column.codes >= 0)], minlength=len(column.names)) for m in (case.after, earlier)
     )
     share: Floats = after / max(1, after.sum())
     new = np.flatnonzero((share >= NEW_FROM) & (before <= 0.001 * max(1, before.sum())))

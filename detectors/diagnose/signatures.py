@@ -179,7 +179,7 @@ def coarser(values: Values) -> Mark | None:
     if len(others) < FEWEST_COARSE or len(np.unique(values.since)) < 2 or len(np.unique(before)) < FEWEST_DIFFERENT:
         return None
     for grid in GRIDS:
-        now, was = min(_on(values.since, grid), _on(others, grid)), _on(before, grid)
+        now, was = min(on_grid(values.since, grid), on_grid(others, grid)), on_grid(before, grid)
         if now >= ON_GRID and was <= OFF_GRID:
             said = f"all values are multiples of {grid:g}; {was:.0%} were before: precision is lost"
             return Mark("precision lost", said, min(32.0, 2 / max(was, 1 / 16)), {"grid": grid, "on it before": was})
@@ -192,7 +192,8 @@ def _more_than_half(values: Floats) -> float:
     return float(found[np.argmax(counts)]) if counts.max() > MOST_ALIKE * len(values) else float("nan")
 
 
-def _on(values: Floats, grid: float) -> float:
+def on_grid(values: Floats, grid: float) -> float:
+    """The share of values that are multiples of ``grid``."""
     scaled = values / grid
     return float((np.abs(scaled - np.round(scaled)) < 1e-9 * np.maximum(1, np.abs(scaled))).mean())
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import Case
-from tidegauge.detectors.diagnose.conversions import undoing
+from tidegauge.detectors.diagnose.copied import ALIKE, FEWEST_IN_PART, FEWEST_PAIRS, closely, values_of
 from tidegauge.detectors.diagnose.ranking import CLOSE, closeness
 from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows
 from tidegauge.detectors.diagnose.verdict import (
@@ -27,16 +27,10 @@ from tidegauge.detectors.diagnose.verdict import (
 from tidegauge.model import Slice
 
 CHECK = "train/serve skew"
-FEWEST_PAIRS, FEWEST_IN_PART = 50, 8
-"""Pairs since: in all, and in a part where the rest is as ever (few say it where they differ and no others do)."""
 FLOOR = 0.02
 NEARLY = 1e-6
-SOUND, ALIKE = 1.0, 0.95
-"""Growth of the share that differs, over the least that matters, below which the rest is as ever; share of pairs."""
-MANY_DIFFERENT = 5
-"""Of fewer values a conversion must give all of training's."""
-LOOSE, SPREAD_ALIKE = 0.5, 0.25
-"""Correlation with training's values, and distance of distributions, below which values are those of other rows."""
+SOUND = 1.0
+"""Growth of the share that differs, over the least that matters, below which the rest is as ever."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +61,8 @@ def paired(ids: Hashes, copied: Hashes) -> Pairs | None:
 def skew(case: Case, so_far: Sequence[Verdict] = ()) -> list[Verdict]:
     """Each feature that differs between serving and training on more of the same predictions than before.
 
-    Where all that differ are one conversion of units apart, or two features carry each other's values, that is what it
-    is called, unless a mark said so before: the same predictions say it more surely than distributions do.
+    Where the copies tell what happened to the values, or two features carry each other's, that is what it is called,
+    unless a mark said so before: the same predictions say it more surely than distributions do.
     """
     pairs = pairs_of(case)
     if pairs is None or case.copies is None:
@@ -76,28 +70,30 @@ def skew(case: Case, so_far: Sequence[Verdict] = ()) -> list[Verdict]:
         return [Verdict(CHECK, Stage.DATA, Level.UNKNOWN, why)]
     known = [each for each in so_far if each.level is Level.BAD and closeness(each) > CLOSE]
     marked = frozenset().union(*(each.columns for each in known))
-    found = [v for name in case.rows.features for v in [_skewed(case, case.copies, pairs, name, name in marked)] if v]
+    told = {(each.cause, each.subject, each.part) for each in so_far if each.level is Level.BAD}
+    all_of = (_skewed(case, case.copies, pairs, name, told, name in marked) for name in case.rows.features)
+    found = [each for each in all_of if each]
     found = _together(_exchanged(case, case.copies, pairs, found, {each.columns for each in known}))
     said = f"{len(pairs.served):,} predictions have the same features in training as in serving"
     return found or [Verdict(CHECK, Stage.DATA, Level.OK, said)]
 
 
-def _skewed(case: Case, copies: Rows, pairs: Pairs, name: str, marked: bool) -> Verdict | None:
+def _skewed(
+    case: Case, copies: Rows, pairs: Pairs, name: str, told: Set[tuple[str, str, Part]], marked: bool
+) -> Verdict | None:
     differs = differing(case.rows, copies, pairs, name)
     after = case.after[pairs.served]
     part, strength, before, since = _part(case, pairs, differs, (EVERYTHING, *_growth(differs, after)))
     if strength < (SEARCHED * BAD_FROM if part else BAD_FROM):
         return None
-    unit = "" if marked else _conversion(case, copies, pairs, name, differs & after)
-    others = not marked and not unit and _of_others(case.rows, copies, pairs, name, differs & after)
     said = f"differs from training's value in {since:.0%} of the same predictions since, {before:.0%} before"
-    if unit:
-        said = f"{said}: undoing {unit} gives training's"
-    if others:
-        said = f"{said}, and has the values of other predictions: rows were joined wrongly"
-    numbers = {"differs before": before, "differs since": since} | ({"conversion": unit} if unit else {})
-    cause, level = "units" if unit else "joined wrongly" if others else "skew", level_of(strength)
-    return Verdict(CHECK, Stage.DATA, level, said, cause, name, part, strength, frozenset({name}), numbers)
+    numbers: dict[str, float | str] = {"differs before": before, "differs since": since}
+    cause = "skew"
+    values = None if marked else values_of(case, copies, name, pairs.served, pairs.copied, differs & after)
+    closer = closely(values) if values else None
+    if closer and (closer.cause, name, part) not in told:
+        cause, said, numbers = closer.cause, f"{said}{closer.said}", {**numbers, **closer.evidence}
+    return Verdict(CHECK, Stage.DATA, level_of(strength), said, cause, name, part, strength, frozenset({name}), numbers)
 
 
 def _exchanged(
@@ -167,37 +163,6 @@ def _part(case: Case, pairs: Pairs, differs: Mask, whole: Found) -> Found:
                 continue
             found.append(((Slice(dimension, column.names[at]),), *_growth(differs[here], after[here])))
     return max(found, key=lambda each: each[1])
-
-
-def _conversion(case: Case, copies: Rows, pairs: Pairs, name: str, differs: Mask) -> str:
-    """The conversion of units by which those that differ are apart; empty where there is none."""
-    one, two = case.rows.traffic.numeric.get(name), copies.traffic.numeric.get(name)
-    if one is None or two is None:
-        return ""
-    a, b = one[pairs.served[differs]], two[pairs.copied[differs]]
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = a[both], b[both]
-    different = len(np.unique(b))
-    if len(a) < FEWEST_IN_PART or different < 2:
-        return ""
-    fits = {unit: float(np.isclose(undo(a), b, rtol=1e-3, atol=1e-6).mean()) for unit, undo in undoing().items()}
-    best = max(fits, key=lambda unit: fits[unit])
-    return best if fits[best] >= (ALIKE if different >= MANY_DIFFERENT else 1.0) else ""
-
-
-def _of_others(rows: Rows, copies: Rows, pairs: Pairs, name: str, differs: Mask) -> bool:
-    """Whether the values served are spread as training's are, yet do not follow them."""
-    one, two = rows.traffic.numeric.get(name), copies.traffic.numeric.get(name)
-    if one is None or two is None:
-        return False
-    a, b = one[pairs.served[differs]], two[pairs.copied[differs]]
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = np.sort(a[both]), b[both]
-    if len(a) < FEWEST_PAIRS or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return False
-    follows = float(np.corrcoef(one[pairs.served[differs]][both], b)[0, 1])
-    gap = np.abs((np.searchsorted(a, a, "right") - np.searchsorted(np.sort(b), a, "right")) / len(a)).max()
-    return abs(follows) < LOOSE and float(gap) <= SPREAD_ALIKE
 
 
 def differing(served: Rows, copies: Rows, pairs: Pairs, name: str) -> Mask:

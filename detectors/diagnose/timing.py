@@ -69,12 +69,12 @@ def _clock_verdict(hours: float, names: list[str]) -> Verdict:
 
 def stale(case: Case) -> list[Verdict]:
     """Readings that repeated those of the day before on the first day, hour by hour, and never did before."""
-    hour = np.floor((case.rows.seconds - case.since.timestamp()) / HOUR_S).astype(np.int64)
+    hour = hours_of(case)
     found = []
     for name, values in case.rows.traffic.numeric.items():
         if name == "score":
             continue
-        column = _steady(case, values, hour)
+        column = steady(case, values, hour)
         repeats = None if column is None else _repeats(case, values, hour, column)
         if repeats is None:
             continue
@@ -93,7 +93,13 @@ def _stale_verdict(name: str, first: float, usual: float) -> Verdict:
     return Verdict("features", Stage.DATA, Level.BAD, said, "stale", name, (), 16.0, frozenset({name}), numbers)
 
 
-def _steady(case: Case, values: Floats, hour: Ints) -> Category | None:
+def hours_of(case: Case) -> Ints:
+    """The hour of each row, counted from the moment looked at."""
+    found: Ints = np.floor((case.rows.seconds - case.since.timestamp()) / HOUR_S).astype(np.int64)
+    return found
+
+
+def steady(case: Case, values: Floats, hour: Ints) -> Category | None:
     """The dimension within whose values the feature has one reading an hour."""
     kept = np.isfinite(values)
     whole = float(np.var(values[kept])) if kept.any() else 0.0

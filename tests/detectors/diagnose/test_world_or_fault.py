@@ -23,9 +23,9 @@ def causes(found: Diagnosis) -> list[tuple[str, str, str]]:
     return [(each.cause, each.subject, part_text(each.part)) for each in bad]
 
 
-def readings(shop: Shop, late: np.ndarray) -> np.ndarray:
+def readings(shop: Shop, late: np.ndarray, table: np.ndarray | None = None) -> np.ndarray:
     """One an hour and region, ``late`` rows with those of the day before."""
-    table = shop.rng.normal(60, 15, (24 * 60, 3))
+    table = shop.rng.normal(60, 15, (24 * 60, 3)) if table is None else table
     hour, region = (shop.at // 3600).astype(int), np.unique(shop.region.astype(str), return_inverse=True)[1]
     found: np.ndarray = np.where(late, table[hour - 24, region], table[hour, region])
     return found
@@ -162,3 +162,41 @@ def test_rows_of_others_that_look_like_another_unit_in_one_part_are_joined_wrong
     assert west_alone.cause == "moved"
     assert west_alone.summary.startswith("looks like units in region=west")
     assert west_alone.summary.endswith("fits the other features no longer outside of it either")
+
+
+def test_training_copies_tell_a_reading_of_the_day_before_that_is_mostly_the_same_any_day(
+    store: Store, shop: Shop
+) -> None:
+    table = np.where(shop.rng.random((24 * 60, 3)) < 0.7, 10.0, shop.rng.integers(1, 9, (24 * 60, 3)))
+    shop.age = readings(shop, np.zeros(shop.rows, dtype=np.bool_), table)
+    shop.sound = shop.features
+    shop.age = readings(shop, shop.since, table)
+    shop.store(store, copied=0.3)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("stale", "age", "all traffic")
+    assert found.causes[0].finding.check == "train/serve skew"
+
+
+def test_training_copies_tell_rounding_of_what_lay_on_the_grid_for_the_most_part(store: Store, shop: Shop) -> None:
+    on_grid = shop.rng.random(shop.rows) < 0.6
+    shop.price = np.where(on_grid, 10 * np.round(shop.price / 10), np.round(shop.price))
+    shop.sound = shop.features
+    shop.price = np.where(shop.since, 10 * np.round(shop.price / 10), shop.price)
+    shop.store(store, copied=0.3)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("precision lost", "price", "all traffic")
+
+
+def test_a_release_some_hours_before_the_moment_asked_for_is_named(store: Store, shop: Shop) -> None:
+    early = shop.after(-9 / 24)
+    shop.version = np.where(early, "v2", shop.version)
+    shop.score = np.where(early, shop.rng.random(shop.rows), shop.score)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("new version", "v2", "version=v2")
