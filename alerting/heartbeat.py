@@ -7,7 +7,7 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 
-from tidegauge.alerting.addresses import Refused
+from tidegauge.addresses import Refused
 from tidegauge.alerting.http import Delivered, Poster, outcome
 from tidegauge.config import Alerting
 from tidegauge.errors import ConfigError

@@ -19,7 +19,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from tidegauge.alerting.addresses import Refused, Unresolved, check_url, resolve
+from tidegauge.addresses import Refused, Unresolved, check_url, resolve
 from tidegauge.retries import retry_after
 
 MAX_ANSWER_BYTES = 64 * 1024

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import openai
 
+from tidegauge.addresses import Refused, Unresolved, check_url, resolve
 from tidegauge.config import Judges
 from tidegauge.errors import ConfigError, TidegaugeError
 from tidegauge.judges.budget import MAX_REPLY_TOKENS
@@ -18,6 +19,7 @@ from tidegauge.judges.rubric import Prompt
 
 MAX_BODY_BYTES = 1 << 20
 RETRIES = 1
+PORTS = {"http": 80, "https": 443}
 _REASONS = {401: "unauthorised", 403: "unauthorised", 404: "wrong_model", 408: "timeout", 429: "quota"}
 
 
@@ -50,16 +52,18 @@ class OpenAIJudge:
     """A judge model behind ``settings.base_url``.
 
     Each attempt may take ``settings.timeout_s`` and one retry follows connection errors, 408, 409, 429 and 5xx.
-    Redirects and proxies from the environment are not followed: judged texts go to the configured address only.
+    Redirects and proxies from the environment are not followed: judged texts go to the configured address only, and
+    to an internal one, after its name is resolved, only where ``settings.allow_internal_addresses`` says so.
 
     Raises:
-        ConfigError: ``base_url`` or ``model`` is missing or no http(s) address.
+        ConfigError: ``model`` is missing, or ``base_url`` is no http(s) address or an internal one.
     """
 
     def __init__(self, settings: Judges, retries: int = RETRIES) -> None:
         _check(settings)
         self._settings = settings
-        http = openai.DefaultHttpxClient(follow_redirects=False, trust_env=False)
+        checked = _Checked(settings.timeout_s, settings.allow_internal_addresses)
+        http = openai.DefaultHttpxClient(event_hooks={"request": [checked]}, follow_redirects=False, trust_env=False)
         key = settings.api_key.get_secret_value() or "none"
         self._client = openai.OpenAI(
             api_key=key,
@@ -78,6 +82,8 @@ class OpenAIJudge:
             return self._reply(self._body(prompt))
         except openai.APITimeoutError as error:
             raise JudgeUnavailable("timeout", f"no reply within {self._settings.timeout_s:g} s") from error
+        except (Refused, Unresolved) as error:
+            raise JudgeUnavailable("unreachable", f"{self._settings.base_url} {error}") from error
         except openai.APIConnectionError as error:
             raise JudgeUnavailable("unreachable", f"{self._settings.base_url}: {error.__cause__ or error}") from error
         except openai.APIStatusError as error:
@@ -118,6 +124,25 @@ class OpenAIJudge:
         return reply
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Sends a request to an address of its host that was checked, under the name that it has: a retry to the next one.
+
+    A hook on requests, because which HTTP library is behind openai differs by its version.
+    """
+
+    timeout_s: float
+    allow_internal: bool
+
+    def __call__(self, request: Any) -> None:
+        url = request.url
+        port = url.port or PORTS[url.scheme]
+        addresses = resolve(url.host, port, self.timeout_s, allow_internal=self.allow_internal)
+        attempt = int(request.headers.get("x-stainless-retry-count", 0))
+        request.url = url.copy_with(host=addresses[attempt % len(addresses)])
+        request.extensions = {**request.extensions, "sni_hostname": url.host}
+
+
 def same_model(asked: str, answered: str) -> bool:
     """Whether ``answered`` may be the model that was asked for: the same, a dated release of it, or without its vendor.
 
@@ -148,8 +173,10 @@ def _text(content: Any) -> str | None:
 
 def _check(settings: Judges) -> None:
     problems = []
-    if urlsplit(settings.base_url).scheme not in ("http", "https") or not urlsplit(settings.base_url).hostname:
-        problems.append(f"judges.base_url: must be an http or https address, found {settings.base_url!r}")
+    try:
+        check_url(settings.base_url, allow_internal=settings.allow_internal_addresses)
+    except Refused as error:
+        problems.append(f"judges.base_url: {error}; found {settings.base_url!r}")
     if not settings.model:
         problems.append("judges.model: is empty; name the model that judges")
     if problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tidegauge.alerting.addresses import Refused
+from tidegauge.addresses import Refused
 from tidegauge.alerting.hooks.caller import HookCaller, receiver_name
 from tidegauge.alerting.hooks.proposing import Hooks
 from tidegauge.alerting.http import Poster

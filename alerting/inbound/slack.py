@@ -20,7 +20,7 @@ from slack_sdk.signature import Clock as SlackClock
 from slack_sdk.signature import SignatureVerifier
 
 from tidegauge import hooks, responses, silences
-from tidegauge.alerting.addresses import Refused
+from tidegauge.addresses import Refused
 from tidegauge.alerting.evidence import Enrich, Evidencing, as_they_are
 from tidegauge.alerting.history import last_told
 from tidegauge.alerting.inbound.contract import Answered, nothing

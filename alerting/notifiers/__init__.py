@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidegauge.alerting.addresses import Refused
+from tidegauge.addresses import Refused
 from tidegauge.alerting.evidence import Enrich, as_they_are
 from tidegauge.alerting.http import Poster
 from tidegauge.alerting.notifiers.alertmanager import Alertmanager

@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from html import escape
 
-from tidegauge.alerting.addresses import Refused, Unresolved, resolve
+from tidegauge.addresses import Refused, Unresolved, resolve
 from tidegauge.alerting.http import Delivered, Failed, Outcome, RetryAfter
 from tidegauge.alerting.notifiers.contract import Group, facts, grouped, links
 from tidegauge.alerting.pictures import alt_text, draw

@@ -17,7 +17,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web import SlackResponse
 
-from tidegauge.alerting.addresses import Refused
+from tidegauge.addresses import Refused
 from tidegauge.alerting.http import Delivered, Failed, Outcome, Poster, Reply, RetryAfter, outcome
 from tidegauge.alerting.text import plain
 from tidegauge.retries import retry_after

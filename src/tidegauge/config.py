@@ -635,6 +635,7 @@ class Judges(Section):
 
     enabled: bool = Field(False, description="off until base_url points at a model")
     base_url: str = Field("", description="any OpenAI-compatible endpoint")
+    allow_internal_addresses: bool = Field(False, description="let base_url be on loopback or a private network")
     api_key: SecretStr = SecretStr("")
     model: str = ""
     rubrics: tuple[str, ...] = Field(("faithfulness", "relevance"), description="built-in names or paths of YAML files")

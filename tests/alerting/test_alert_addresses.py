@@ -6,8 +6,9 @@ import socket
 from typing import Any
 
 import pytest
+from resolver import resolver_says
 
-from tidegauge.alerting.addresses import Refused, Unresolved, check_url, is_public, resolve
+from tidegauge.addresses import Refused, Unresolved, check_url, is_public, resolve
 from tidegauge.alerting.http import Delivered, Failed, Poster, outcome
 from tidegauge.alerting.notifiers import Surroundings, notifiers
 from tidegauge.clock import SystemClock
@@ -71,7 +72,7 @@ def test_resolving_gives_the_meant_address_and_refuses_it(host: str) -> None:
 
 
 def test_a_name_that_is_public_and_internal_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    _resolver_says(monkeypatch, "1.1.1.1", "10.0.0.1")
+    resolver_says(monkeypatch, "1.1.1.1", "10.0.0.1")
 
     with pytest.raises(Refused, match=r"10\.0\.0\.1"):
         resolve("two-faced.example", 443, 5, allow_internal=False)
@@ -92,18 +93,18 @@ def test_a_name_that_turns_internal_after_it_was_configured_is_refused_at_the_se
     monkeypatch: pytest.MonkeyPatch, receiver: Any
 ) -> None:
     poster = Poster(f"http://rebound.example:{receiver.port}/", 5)
-    _resolver_says(monkeypatch, "127.0.0.1")
+    resolver_says(monkeypatch, "127.0.0.1")
 
     result = outcome(poster.post(b"{}"))
 
-    assert result == Failed("resolves to the internal address 127.0.0.1")
+    assert result == Failed("resolves to the internal address 127.0.0.1, which needs allow_internal_addresses: true")
     assert receiver.got == []
 
 
 def test_the_connection_goes_to_the_address_that_was_checked_and_the_name_is_asked_once(
     monkeypatch: pytest.MonkeyPatch, receiver: Any
 ) -> None:
-    asked = _resolver_says(monkeypatch, "127.0.0.1")
+    asked = resolver_says(monkeypatch, "127.0.0.1")
     poster = Poster(f"http://hooks.example:{receiver.port}/x?y=1", 5, allow_internal=True)
 
     result = outcome(poster.post(b"{}"))
@@ -133,18 +134,3 @@ def test_every_receiver_with_a_refused_address_is_named_when_the_settings_are_ta
         notifiers(Alerting.model_validate({"receivers": receivers}), Surroundings(store, SystemClock().now))
 
     assert [each.split(" ")[1] for each in caught.value.problems] == ["(a):", "(b):", "(c):", "the"]
-
-
-def _resolver_says(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Names resolve to ``addresses``; numeric hosts as ever. Returns the list of names asked for."""
-    asked: list[str] = []
-    real = socket.getaddrinfo
-
-    def fake(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-        if str(host)[0].isdigit():
-            return real(host, port, *args, **kwargs)
-        asked.append(host)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
-
-    monkeypatch.setattr(socket, "getaddrinfo", fake)
-    return asked

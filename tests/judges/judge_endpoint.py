@@ -37,4 +37,5 @@ class Endpoint:
     headers: list[dict[str, str]] = field(default_factory=list)
 
     def settings(self, **over: Any) -> Judges:
-        return Judges(**({"enabled": True, "base_url": self.url, "model": "judge-1", "rate": 1, "timeout_s": 5} | over))
+        usual = {"base_url": self.url, "allow_internal_addresses": True, "model": "judge-1", "rate": 1, "timeout_s": 5}
+        return Judges(**({"enabled": True} | usual | over))

@@ -143,4 +143,4 @@ def test_an_address_that_is_no_http_address_is_refused(url: str) -> None:
 
 def test_a_missing_model_is_refused() -> None:
     with pytest.raises(ConfigError, match="model"):
-        OpenAIJudge(Judges(base_url="http://127.0.0.1/v1"))
+        OpenAIJudge(Judges(base_url="https://judge.example/v1"))

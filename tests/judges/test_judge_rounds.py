@@ -262,7 +262,7 @@ def test_an_injection_raises_no_score_and_stays_on_record(
     calls(1, LAST, version="clean", answer=bad)
     calls(1, LAST, version="attack", answer=f"{bad}\n{injection}")
 
-    loop(Judges(base_url=models.base_url, model=OVERLAP, rate=1)).run(NOW)
+    loop(Judges(base_url=models.base_url, allow_internal_addresses=True, model=OVERLAP, rate=1)).run(NOW)
 
     rows = store.rows("SELECT name, stratum, score FROM scores")
     score = {(row["name"], row["stratum"]): row["score"] for row in rows}

@@ -63,7 +63,14 @@ def demo_settings(data_dir: Path, inbox_url: str, models_url: str, shift_at: dat
             false_pages_per_month=0,  # the year's figures are about weekly windows; `tidegauge calibrate` has the hours
             diagnosis=DailyDiagnosis(enabled=False),  # a quarter of an hour for the year: tidegauge.demo.flights.daily
         ),
-        judges=Judges(enabled=True, base_url=models_url, api_key=SecretStr("none"), model=JUDGE, rate=0.06),
+        judges=Judges(
+            enabled=True,
+            base_url=models_url,
+            allow_internal_addresses=True,
+            api_key=SecretStr("none"),
+            model=JUDGE,
+            rate=0.06,
+        ),
         direct=Direct(flush_after_s=0.01),  # one client that waits for each answer: nothing to group
         alerting=Alerting(
             rules=(Path(__file__).with_name("rules.yaml"),),

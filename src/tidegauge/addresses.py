@@ -1,4 +1,4 @@
-"""Which addresses notifications may go to. Decided on the resolved address, the one that is then connected to.
+"""Which addresses notifications and judged texts may go to. Decided on the resolved one, which is then connected to.
 
 Names such as ``2130706433`` or ``0177.0.0.1`` are resolved first, so they are judged as the 127.0.0.1 that they mean.
 """
@@ -17,7 +17,7 @@ Address = IPv4Address | IPv6Address
 
 
 class Refused(Exception):
-    """An address or URL that notifications may not go to. Final."""
+    """An address or URL that nothing may be sent to. Final."""
 
 
 class Unresolved(Exception):
@@ -56,7 +56,7 @@ def check_url(url: str, *, allow_internal: bool) -> None:
         raise Refused("must start with http:// or https:// and name a host")
     literal = _literal(host)
     if literal and not allow_internal and not is_public(literal):
-        raise Refused(f"{host} is an internal address; alerting.allow_internal_addresses: true would allow it")
+        raise Refused(f"{host} is an internal address; allow_internal_addresses: true would allow it")
 
 
 def resolve(host: str, port: int, timeout_s: float, *, allow_internal: bool) -> list[str]:
@@ -69,7 +69,7 @@ def resolve(host: str, port: int, timeout_s: float, *, allow_internal: bool) -> 
     found = _lookup(host, port, timeout_s)
     internal = [] if allow_internal else [each for each in found if not is_public(each)]
     if internal:
-        raise Refused(f"resolves to the internal address {internal[0]}")
+        raise Refused(f"resolves to the internal address {internal[0]}, which needs allow_internal_addresses: true")
     return found
 
 
