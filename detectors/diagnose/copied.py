@@ -11,7 +11,7 @@ from tidegauge.detectors.diagnose.case import Case
 from tidegauge.detectors.diagnose.conversions import undoing
 from tidegauge.detectors.diagnose.rows import Floats, Ints, Mask, Rows
 from tidegauge.detectors.diagnose.signatures import GRIDS, on_grid
-from tidegauge.detectors.diagnose.timing import DAY_H, hours_of, steady
+from tidegauge.detectors.diagnose.timing import DAY_H, hours_of, steady, turn_of
 
 FEWEST_PAIRS, FEWEST_IN_PART = 50, 8
 """Pairs since: in all, and in a part where the rest is as ever (few say it where they differ and no others do)."""
@@ -22,7 +22,7 @@ MANY_DIFFERENT = 5
 LOOSE, SPREAD_ALIKE = 0.5, 0.25
 """Correlation with training's values, and distance of distributions, below which values are those of other rows."""
 FEWEST_LATE, MOSTLY_LATE = 20, 0.85
-"""Values of which training's of the day before is known, and the share of them that are it."""
+"""Hours of parts since of which training's reading of the day before is known, and the share of them that have it."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class Copied:
     """Values of one number that differ from training's since, and what training has for the same predictions.
 
     Attributes:
-        before: Training's of the hour, and of the hour before that, a day earlier in the same part; NaN where it is not
-            known, or the feature is not one reading for all of an hour and part.
+        late: Of the readings since, one an hour and part, the share that is training's of the day before; 0 where it is
+            known of few, or the feature is not one reading for all of an hour and part.
+        turn: 24 or 1440 for what tells the hour or the minute of the day, else 0.
     """
 
     served: Floats
     training: Floats
-    before: tuple[Floats, Floats]
+    late: float
+    turn: int
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def values_of(case: Case, copies: Rows, name: str, served: Ints, copied: Ints, d
     if one is None or two is None:
         return None
     both = np.isfinite(one[served]) & np.isfinite(two[copied]) & differs
-    before = _day_before(case, one, two[copied], served, both)
-    return Copied(one[served[both]], two[copied[both]], before)
+    late = _late(case, one, two[copied], served)
+    return Copied(one[served[both]], two[copied[both]], late, turn_of(one))
 
 
 def closely(values: Copied) -> Closer | None:
@@ -69,7 +71,9 @@ def closely(values: Copied) -> Closer | None:
         return Closer("units", f": undoing {unit} gives training's", {"conversion": unit})
     if grid := _rounded(values):
         return Closer("precision lost", f": it is training's as a multiple of {grid:g}", {"grid": grid})
-    if _late(values):
+    if hours := _shifted(values):
+        return Closer("clock shifted", f", and is training's {hours:+g} h", {"hours": hours})
+    if values.late >= MOSTLY_LATE:
         return Closer("stale", ", and has training's of a day earlier: it is read a day late", {})
     if _of_others(values):
         return Closer("joined wrongly", ", and has the values of other predictions: rows were joined wrongly", {})
@@ -98,31 +102,39 @@ def _rounded(values: Copied) -> float:
     return next(fits, 0.0)
 
 
-def _late(values: Copied) -> bool:
-    """Whether they are what training had a day earlier: of the same hour, or of the last one that was served then."""
-    known = np.isfinite(values.before[0])
-    if known.sum() < FEWEST_LATE:
-        return False
-    same = [np.isclose(values.served, each, rtol=1e-6, atol=1e-6) for each in values.before]
-    return float((same[0] | same[1])[known].mean()) >= MOSTLY_LATE
+def _shifted(values: Copied) -> float:
+    """By how many hours a clock is off training's, the same for all; 0 where it is no clock or they differ."""
+    whole = bool((values.training % 1 == 0).all())
+    if not values.turn or not whole or len(values.served) < FEWEST_IN_PART:
+        return 0.0
+    found, counts = np.unique(np.mod(values.served - values.training, values.turn), return_counts=True)
+    if counts.max() < ALIKE * counts.sum():
+        return 0.0
+    off = float(found[np.argmax(counts)])
+    return (off - values.turn if off > values.turn / 2 else off) * DAY_H / values.turn
 
 
-def _day_before(case: Case, own: Floats, training: Floats, served: Ints, asked: Mask) -> tuple[Floats, Floats]:
-    """Training's readings a day before each row asked for, and an hour before that."""
-    nothing = np.full(int(asked.sum()), np.nan)
+def _late(case: Case, own: Floats, training: Floats, served: Ints) -> float:
+    """See ``Copied.late``. Readings since are of all rows, for few have a copy.
+
+    Args:
+        training: Of the copies, in the order of the rows ``served``.
+    """
     hour = hours_of(case)
     part = steady(case, np.where(case.before, own, np.nan), hour)
     if part is None:
-        return nothing, nothing
-    codes = part.codes[served].astype(np.int64)
-    first, width = int(hour.min()) - DAY_H - 1, len(part.names)
-    table = np.full((int(hour.max()) - first + 1) * width, np.nan)
-    cell = (hour[served] - first) * width + codes
-    known = np.isfinite(training) & (codes >= 0)
-    table[cell[known]] = training[known]
-    at = np.where(codes >= 0, cell, -1)[asked]
-    found = [np.where(at >= 0, table[at - back * width], np.nan) for back in (DAY_H, DAY_H + 1)]
-    return found[0], found[1]
+        return 0.0
+    first, width = int(hour.min()), len(part.names)
+    cell = (hour - first) * width + part.codes
+    size = (int(hour.max()) - first + 1) * width
+    since, copied = np.full(size, np.nan), np.full(size, np.nan)
+    rows = np.flatnonzero(case.after & (part.codes >= 0) & np.isfinite(own))
+    since[cell[rows]] = own[rows]
+    there = np.isfinite(training) & (part.codes[served] >= 0)
+    copied[cell[served[there]]] = training[there]
+    now, then = since[DAY_H * width :], copied[: -DAY_H * width]
+    known = np.isfinite(now) & np.isfinite(then)
+    return float(np.isclose(now[known], then[known]).mean()) if known.sum() >= FEWEST_LATE else 0.0
 
 
 def _of_others(values: Copied) -> bool:

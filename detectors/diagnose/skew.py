@@ -132,13 +132,16 @@ def as_in_training(case: Case, names: Set[str]) -> bool:
 
 
 def _together(found: Sequence[Verdict]) -> list[Verdict]:
-    """Features that one join brings wrongly are one finding."""
-    joined = [each for each in found if each.cause == "joined wrongly" and each.part == EVERYTHING]
-    if len(joined) < 2:
-        return list(found)
-    named, columns = ", ".join(each.subject for each in joined), frozenset().union(*(each.columns for each in joined))
-    whole = replace(max(joined, key=lambda each: each.strength), subject=named, columns=columns)
-    return [*(each for each in found if each not in joined), whole]
+    """Features that one join brings wrongly, or one clock, are one finding."""
+    kept = list(found)
+    for cause in ("joined wrongly", "clock shifted"):
+        alike = [each for each in kept if each.cause == cause and each.part == EVERYTHING]
+        if len(alike) < 2:
+            continue
+        named, columns = ", ".join(each.subject for each in alike), frozenset().union(*(each.columns for each in alike))
+        whole = replace(max(alike, key=lambda each: each.strength), subject=named, columns=columns)
+        kept = [*(each for each in kept if each not in alike), whole]
+    return kept
 
 
 def _growth(differs: Mask, after: Mask) -> tuple[float, float, float]:

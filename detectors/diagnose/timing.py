@@ -35,18 +35,23 @@ def clocks(case: Case) -> list[Verdict]:
 def _shifted(case: Case, name: str) -> float | None:
     """By how many hours the feature was shifted against the time of the event; None where it was not or is no clock."""
     values = case.rows.traffic.numeric[name]
-    finite = np.isfinite(values)
-    largest = float(values[finite].max()) if finite.any() else 0.0
-    for turn, per_hour in ((DAY_H, 1), (DAY_MIN, 60)):
-        if not turn / 2 < largest < turn:
-            continue
-        now = case.rows.seconds / HOUR_S * per_hour
-        offset = np.floor(np.mod(values - np.floor(now), turn))
-        recent = case.before & (case.day >= -WEEK_D)  # further back there may be another daylight saving time
-        old, new = (_mode(offset[finite & mask]) for mask in (recent, case.after))
-        if old is not None and new is not None and old != new:
-            return float((new - old + turn / 2) % turn - turn / 2) / per_hour
-    return None
+    finite, turn = np.isfinite(values), turn_of(values)
+    if not turn:
+        return None
+    per_hour = turn // DAY_H
+    offset = np.floor(np.mod(values - np.floor(case.rows.seconds / HOUR_S * per_hour), turn))
+    recent = case.before & (case.day >= -WEEK_D)  # further back there may be another daylight saving time
+    old, new = (_mode(offset[finite & mask]) for mask in (recent, case.after))
+    if old is None or new is None or old == new:
+        return None
+    return float((new - old + turn / 2) % turn - turn / 2) / per_hour
+
+
+def turn_of(values: Floats) -> int:
+    """24 for values as large as hours of a day, 1440 for minutes of a day, else 0."""
+    finite = values[np.isfinite(values)]
+    largest = float(finite.max()) if len(finite) else 0.0
+    return next((turn for turn in (DAY_H, DAY_MIN) if turn / 2 < largest < turn), 0)
 
 
 def _mode(values: Floats) -> float | None:

@@ -200,3 +200,16 @@ def test_a_release_some_hours_before_the_moment_asked_for_is_named(store: Store,
     found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
 
     assert causes(found)[0] == ("new version", "v2", "version=v2")
+
+
+def test_training_copies_tell_a_clock_that_is_off_in_one_part(store: Store, shop: Shop) -> None:
+    west = shop.region == "west"
+    shop.age = np.floor(shop.at / 3600) % 24
+    shop.sound = shop.features
+    shop.age = np.where(west & shop.since, (shop.age + 5) % 24, shop.age)
+    shop.store(store, copied=0.3)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("clock shifted", "age", "region=west")
+    assert found.causes[0].finding.evidence["hours"] == 5
