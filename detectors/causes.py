@@ -29,8 +29,9 @@ FEATURES: Mapping[str, tuple[str, ...]] = {"label": ("label", "error"), "loss": 
 """What a diagnosis says is changed, and the features of findings that say so; of a feature its own name."""
 RELATIONS = frozenset({"joined wrongly", "swapped", "stale"})
 """Of features that no longer fit each other it is seen late which one is at fault: those are one matter."""
-AT_ONCE = frozenset({"stale"})
-"""What shows on its first day alone, and so closely that chance does not do it: readings of the day before, again."""
+AT_ONCE = frozenset({"stale", "threshold changed", "clock shifted"})
+"""What shows on few days alone, and so closely that chance does not do it: what code does to all rows alike."""
+MISSING = "missing"
 MOST_FEATURES = 3
 VAGUE = 4 / 3
 """So many times as far beyond the usual must be what says little of what happened, such as other outcomes."""
@@ -120,6 +121,8 @@ def one_matter(one: Verdict, other: Verdict) -> bool:
 
 
 def _alike(cause: str, columns: Set[str], other: str, others: Set[str]) -> bool:
+    if (cause == MISSING) != (other == MISSING):  # a gap goes on while what is there is wrong as well
+        return False
     return bool(columns & others) or {cause, other} <= RELATIONS
 
 

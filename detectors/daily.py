@@ -12,6 +12,7 @@ from typing import Any
 from tidegauge.config import Detectors, Watch
 from tidegauge.detectors.causes import (
     DETECTOR,
+    MISSING,
     TOLD_BY,
     Seen,
     Sighting,
@@ -36,7 +37,7 @@ from tidegauge.model import ALL, Slice, Window
 from tidegauge.store import Store
 
 DAY = timedelta(days=1)
-LOOKS = (2, 4, 7)
+LOOKS = (2, 3, 4, 7)
 """Days that are held against those before: whole ones, as a beginning that is some hours wrong hides a fault."""
 LEAST_DAYS = 21
 """Of predictions, below which it is not known what is usual."""
@@ -175,6 +176,7 @@ class DailyRound:
         found = [(each, matched(each, seen)) for each in sightings(looks, self._settings.diagnosis)]
         quiet = [each for each in seen if each.going_on and all(before is not each for _, before in found)]
         found += [(each, before) for before in quiet if (each := day.still(before))]
+        found.sort(key=lambda each: each[0].finding.cause == MISSING)  # of one feature what tells more has its finding
         told = [self._told(day, each, before) for each, before in found]
         kept = {(each.feature, each.part) for each in told}
         gone = [over(each) for each in seen if each.going_on and (each.feature, each.part) not in kept]
@@ -194,7 +196,7 @@ class DailyRound:
         params: dict[str, Any] = {
             "subject": asked.model,
             "detector": DETECTOR,
-            "missing": now.finding.cause == "missing",
+            "missing": now.finding.cause == MISSING,
             "features": list(names(now.columns)),
             "since": asked.until - TOLD_WITHIN,
             "dimension": now.part.dimension,
