@@ -37,7 +37,7 @@ from tidegauge.model import ALL, Slice, Window
 from tidegauge.store import Store
 
 DAY = timedelta(days=1)
-LOOKS = (2, 3, 4, 7)
+LOOKS = (2, 4, 7)
 """Days that are held against those before: whole ones, as a beginning that is some hours wrong hides a fault."""
 LEAST_DAYS = 21
 """Of predictions, below which it is not known what is usual."""

@@ -198,6 +198,26 @@ def test_a_cause_is_counted_unless_drift_tells_it_since_the_same_time(
     assert [each.labels["feature"] for each in drifts if each.value] == ["error"]
 
 
+def test_a_gap_that_goes_on_hides_no_other_cause_of_the_same_feature(store: Store) -> None:
+    stream = Shop(np.random.default_rng(5))
+    gone = stream.since & (stream.rng.random(stream.rows) < 0.3)
+    tens = np.where(stream.after(4), 10 * np.round(stream.age / 10), stream.age)
+    stream.age = np.where(gone, np.nan, tens)
+    stream.store(store)
+
+    daily = loop(store)
+    for day in (4, 5, 6):
+        list(daily.run(after(day)))
+    (last,) = [each for each in told(list(daily.run(after(7)))) if each.feature == "age"]
+    span = Window(last.window_end - 3 * DAY, last.window_end)
+    causes = observe(store, METRICS["diagnosed_causes"], ["feature", "kind"], span)
+
+    assert last.reason.startswith("precision lost: age")
+    counted = {each.labels["kind"]: each.note for each in causes if each.labels["feature"] == "age" and each.value}
+    assert set(counted) == {"missing", "drift"}
+    assert "missing: age" in counted["missing"] and "precision lost: age" in counted["drift"]
+
+
 def test_what_is_no_longer_seen_is_over_and_is_told_again_at_once_when_it_comes_back() -> None:
     (sighting,) = sightings([diagnosis(FLIPPED)], SETTINGS)
     was = Seen("label", Slice("region", "north"), "labels flipped", frozenset({"label"}), False, True, 0, AT - 3 * DAY)
@@ -224,9 +244,10 @@ def test_a_cause_under_another_name_goes_on_with_the_finding_that_was_told() -> 
     assert found.reason.startswith("swapped: humid, temp")
 
 
-def test_readings_of_the_day_before_show_on_their_first_day_alone_and_are_told_at_once() -> None:
+@pytest.mark.parametrize("cause", ["stale", "threshold changed", "clock shifted"])
+def test_what_chance_does_not_do_and_few_days_alone_show_is_told_at_once(cause: str) -> None:
     columns = frozenset({"temp"})
-    again = replace(FLIPPED, cause="stale", stage=Stage.DATA, subject="temp", columns=columns, part=())
+    again = replace(FLIPPED, cause=cause, stage=Stage.DATA, subject="temp", columns=columns, part=())
     (sighting,) = sightings([diagnosis(again)], SETTINGS)
 
     assert claim(sighting, None, SETTINGS, AT, "").verdict is Verdict.DRIFT

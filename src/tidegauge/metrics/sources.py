@@ -136,10 +136,12 @@ FINDINGS = Source(
     "",
     {name: name for name in _TEST} | {"kind": KIND},
 )
-_CAUSE = ("subject", "feature", "dimension", "slice")
+_CAUSE = ("subject", "feature", "dimension", "slice", "kind")
 CAUSES = Source(
     "findings",
-    f"""(SELECT {", ".join(_CAUSE)}, argMax((verdict, effect, reason), (window_end, evaluated_at)) AS latest
+    f"""(SELECT subject, feature, dimension, slice,
+           if(JSONExtractString(evidence, 'cause') = 'missing', 'missing', 'drift') AS kind,
+           argMax((verdict, effect, reason), (window_end, evaluated_at)) AS latest
          FROM findings WHERE detector = 'diagnosis' AND feature != '*'
            AND window_end > {{start:DateTime64(6)}} AND window_end <= {{end:DateTime64(6)}}
          GROUP BY {", ".join(_CAUSE)})""",  # noqa: S608 - constants
