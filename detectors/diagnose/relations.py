@@ -243,7 +243,7 @@ def grown(case: Case, residual: Floats) -> float:
     usual = FLOOR
     for start, end in case.spans:
         at = slice(start + zero, end + zero)
-        usual = max(usual, abs(np.log(_mean(squares[at].sum(), count[at].sum()) / before)) / 2)
+        usual = max(usual, np.log(_mean(squares[at].sum(), count[at].sum()) / before) / 2)  # calm weeks hide nothing
     return min(MOST_STRENGTH, max(0.0, float(np.log(since / before)) / 2 / usual))
 
 

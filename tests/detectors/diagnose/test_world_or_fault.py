@@ -213,3 +213,15 @@ def test_training_copies_tell_a_clock_that_is_off_in_one_part(store: Store, shop
 
     assert causes(found)[0] == ("clock shifted", "age", "region=west")
     assert found.causes[0].finding.evidence["hours"] == 5
+
+
+def test_weeks_in_which_features_fit_far_better_than_usual_hide_no_rows_of_others(store: Store, shop: Shop) -> None:
+    noise = np.where(shop.after(-10), 10.0, 0.5)
+    shop.price = 60 + 5 * shop.weight + noise * shop.rng.normal(0, 1, shop.rows)
+    since = np.flatnonzero(shop.since)
+    shop.price[since] = shop.rng.permutation(shop.price[since])
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert causes(found)[0] == ("joined wrongly", "price", "all traffic")
