@@ -23,6 +23,9 @@ LOOSE, SPREAD_ALIKE = 0.5, 0.25
 """Correlation with training's values, and distance of distributions, below which values are those of other rows."""
 FEWEST_LATE, MOSTLY_LATE = 20, 0.85
 """Hours of parts since of which training's reading of the day before is known, and the share of them that have it."""
+NO_CLOCK, FEWER_OTHERS = 0.95, 3
+"""The share of hours that repeat the day before anyway, above which it is a clock that does; so many times as many must
+do otherwise on the days before as since."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +130,26 @@ def _late(case: Case, own: Floats, training: Floats, served: Ints) -> float:
     first, width = int(hour.min()), len(part.names)
     cell = (hour - first) * width + part.codes
     size = (int(hour.max()) - first + 1) * width
-    since, copied = np.full(size, np.nan), np.full(size, np.nan)
-    rows = np.flatnonzero(case.after & (part.codes >= 0) & np.isfinite(own))
-    since[cell[rows]] = own[rows]
     there = np.isfinite(training) & (part.codes[served] >= 0)
+    copied = np.full(size, np.nan)
     copied[cell[served[there]]] = training[there]
-    now, then = since[DAY_H * width :], copied[: -DAY_H * width]
-    known = np.isfinite(now) & np.isfinite(then)
-    return float(np.isclose(now[known], then[known]).mean()) if known.sum() >= FEWEST_LATE else 0.0
+    readings = []
+    for side in (case.before, case.after):
+        rows = np.flatnonzero(side & (part.codes >= 0) & np.isfinite(own))
+        readings.append(np.full(size, np.nan))
+        readings[-1][cell[rows]] = own[rows]
+    before, since = readings
+    a_day = DAY_H * width
+    usual, known = _alike(before[a_day:], before[:-a_day])
+    late, compared = _alike(since[a_day:], copied[:-a_day])
+    telling = known and usual <= NO_CLOCK and FEWER_OTHERS * (1 - late) <= 1 - usual
+    return late if telling and compared >= FEWEST_LATE else 0.0
+
+
+def _alike(one: Floats, other: Floats) -> tuple[float, int]:
+    """The share of those known on both sides that are the same, and how many these are."""
+    known = np.isfinite(one) & np.isfinite(other)
+    return (float(np.isclose(one[known], other[known]).mean()) if known.any() else 0.0), int(known.sum())
 
 
 def _of_others(values: Copied) -> bool:

@@ -202,6 +202,21 @@ def test_a_release_some_hours_before_the_moment_asked_for_is_named(store: Store,
     assert causes(found)[0] == ("new version", "v2", "version=v2")
 
 
+def test_a_clock_that_is_rounded_in_one_part_is_not_called_late_as_it_repeats_itself_each_day(
+    store: Store, shop: Shop
+) -> None:
+    west = shop.region == "west"
+    shop.age = np.floor(shop.at / 3600) % 24
+    shop.sound = shop.features
+    shop.age = np.where(west & shop.since, 10 * np.round(shop.age / 10), shop.age)
+    shop.store(store, copied=0.3)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert "stale" not in {each.cause for each in found.verdicts}
+    assert causes(found)[0] == ("precision lost", "age", "region=west")
+
+
 def test_training_copies_tell_a_clock_that_is_off_in_one_part(store: Store, shop: Shop) -> None:
     west = shop.region == "west"
     shop.age = np.floor(shop.at / 3600) % 24
