@@ -1,7 +1,7 @@
 """The faults that are replayed, and the rules of which one should tell: named before the replay was run.
 
-Those on *Cause found* came with the daily diagnosis, for the five that nothing told, one that a gap told by luck, and the
-threshold, which no window told on 2013-10-10.
+Those on *Cause found* came with the daily diagnosis, for the five that nothing told, one that a gap told by luck, and
+the threshold, which no window told on 2013-10-10.
 """
 
 from __future__ import annotations
