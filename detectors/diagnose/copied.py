@@ -11,7 +11,7 @@ from tidegauge.detectors.diagnose.case import Case
 from tidegauge.detectors.diagnose.conversions import undoing
 from tidegauge.detectors.diagnose.rows import Floats, Ints, Mask, Rows
 from tidegauge.detectors.diagnose.signatures import GRIDS, on_grid
-from tidegauge.detectors.diagnose.timing import DAY_H, hours_of, steady, turn_of
+from tidegauge.detectors.diagnose.timing import DAY_H, hours_of, readings, steady, turn_of
 
 FEWEST_PAIRS, FEWEST_IN_PART = 50, 8
 """Pairs since: in all, and in a part where the rest is as ever (few say it where they differ and no others do)."""
@@ -30,18 +30,10 @@ do otherwise on the days before as since."""
 
 @dataclass(frozen=True)
 class Copied:
-    """Values of one number that differ from training's since, and what training has for the same predictions.
-
-    Attributes:
-        late: Of the readings since, one an hour and part, the share that is training's of the day before; 0 where it is
-            known of few, or the feature is not one reading for all of an hour and part.
-        turn: 24 or 1440 for what tells the hour or the minute of the day, else 0.
-    """
+    """Values of one number that differ from training's since, and what training has for the same predictions."""
 
     served: Floats
     training: Floats
-    late: float
-    turn: int
 
 
 @dataclass(frozen=True)
@@ -53,30 +45,25 @@ class Closer:
     evidence: Mapping[str, float | str]
 
 
-def values_of(case: Case, copies: Rows, name: str, served: Ints, copied: Ints, differs: Mask) -> Copied | None:
-    """Those that are known on both sides; None for texts.
+def closely(case: Case, copies: Rows, name: str, served: Ints, copied: Ints, differs: Mask) -> Closer | None:
+    """What happened to a feature, where it is one and the same thing for all values that differ; None for texts.
 
     Args:
         served: Places of predictions that have a copy; ``copied`` those of the copies.
         differs: Which of these to look at.
     """
-    one, two = case.rows.traffic.numeric.get(name), copies.traffic.numeric.get(name)
-    if one is None or two is None:
+    own, others = case.rows.traffic.numeric.get(name), copies.traffic.numeric.get(name)
+    if own is None or others is None:
         return None
-    both = np.isfinite(one[served]) & np.isfinite(two[copied]) & differs
-    late = _late(case, one, two[copied], served)
-    return Copied(one[served[both]], two[copied[both]], late, turn_of(one))
-
-
-def closely(values: Copied) -> Closer | None:
-    """What happened to the values, where they are one and the same thing apart from training's."""
+    both = np.isfinite(own[served]) & np.isfinite(others[copied]) & differs
+    values = Copied(own[served[both]], others[copied[both]])
     if unit := _conversion(values):
         return Closer("units", f": undoing {unit} gives training's", {"conversion": unit})
     if grid := _rounded(values):
         return Closer("precision lost", f": it is training's as a multiple of {grid:g}", {"grid": grid})
-    if hours := _shifted(values):
+    if hours := _shifted(values, turn_of(own)):
         return Closer("clock shifted", f", and is training's {hours:+g} h", {"hours": hours})
-    if values.late >= MOSTLY_LATE:
+    if _late(case, own, others[copied], served):
         return Closer("stale", ", and has training's of a day earlier: it is read a day late", {})
     if _of_others(values):
         return Closer("joined wrongly", ", and has the values of other predictions: rows were joined wrongly", {})
@@ -105,45 +92,37 @@ def _rounded(values: Copied) -> float:
     return next(fits, 0.0)
 
 
-def _shifted(values: Copied) -> float:
+def _shifted(values: Copied, turn: int) -> float:
     """By how many hours a clock is off training's, the same for all; 0 where it is no clock or they differ."""
     whole = bool((values.training % 1 == 0).all())
-    if not values.turn or not whole or len(values.served) < FEWEST_IN_PART:
+    if not turn or not whole or len(values.served) < FEWEST_IN_PART:
         return 0.0
-    found, counts = np.unique(np.mod(values.served - values.training, values.turn), return_counts=True)
+    found, counts = np.unique(np.mod(values.served - values.training, turn), return_counts=True)
     if counts.max() < ALIKE * counts.sum():
         return 0.0
     off = float(found[np.argmax(counts)])
-    return (off - values.turn if off > values.turn / 2 else off) * DAY_H / values.turn
+    return (off - turn if off > turn / 2 else off) * DAY_H / turn
 
 
-def _late(case: Case, own: Floats, training: Floats, served: Ints) -> float:
-    """See ``Copied.late``. Readings since are of all rows, for few have a copy.
+def _late(case: Case, own: Floats, training: Floats, served: Ints) -> bool:
+    """Whether readings since, one an hour and part, are training's of the day before, and not as on any day.
+
+    Readings since are of all rows, for few have a copy.
 
     Args:
         training: Of the copies, in the order of the rows ``served``.
     """
-    hour = hours_of(case)
-    part = steady(case, np.where(case.before, own, np.nan), hour)
+    hour, of_copies = hours_of(case), np.full(case.rows.count, np.nan)
+    of_copies[served] = training
+    before, since = (np.where(side, own, np.nan) for side in (case.before, case.after))
+    part = steady(case, before, hour)
     if part is None:
-        return 0.0
-    first, width = int(hour.min()), len(part.names)
-    cell = (hour - first) * width + part.codes
-    size = (int(hour.max()) - first + 1) * width
-    there = np.isfinite(training) & (part.codes[served] >= 0)
-    copied = np.full(size, np.nan)
-    copied[cell[served[there]]] = training[there]
-    readings = []
-    for side in (case.before, case.after):
-        rows = np.flatnonzero(side & (part.codes >= 0) & np.isfinite(own))
-        readings.append(np.full(size, np.nan))
-        readings[-1][cell[rows]] = own[rows]
-    before, since = readings
-    a_day = DAY_H * width
-    usual, known = _alike(before[a_day:], before[:-a_day])
-    late, compared = _alike(since[a_day:], copied[:-a_day])
+        return False
+    was, now, copied = (readings(each, hour, part) for each in (before, since, of_copies))
+    usual, known = _alike(was[DAY_H:], was[:-DAY_H])
+    late, compared = _alike(now[DAY_H:], copied[:-DAY_H])
     telling = known and usual <= NO_CLOCK and FEWER_OTHERS * (1 - late) <= 1 - usual
-    return late if telling and compared >= FEWEST_LATE else 0.0
+    return bool(telling and compared >= FEWEST_LATE and late >= MOSTLY_LATE)
 
 
 def _alike(one: Floats, other: Floats) -> tuple[float, int]:

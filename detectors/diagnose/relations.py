@@ -99,9 +99,8 @@ def broken_outside(case: Case, name: str, part: Part) -> bool:
     target = number_target(case, name)
     residual, explained = case.design.residual(target, frozenset({name}))
     outside = np.where(case.rows.rows_in(part), np.nan, residual)
-    if explained < LEAST_EXPLAINED:
-        return False
-    return _gone(case, target, outside) or _strength(case, target, outside, explained) >= BAD_FROM
+    broken = _gone(case, target, outside) or grown(case, outside) / SEARCHED >= BAD_FROM
+    return explained >= LEAST_EXPLAINED and broken
 
 
 def _strength(case: Case, target: Floats, residual: Floats, explained: float) -> float:
@@ -119,7 +118,7 @@ def _strength(case: Case, target: Floats, residual: Floats, explained: float) ->
 
 
 def _gone(case: Case, target: Floats, residual: Floats) -> bool:
-    """Whether on every day since hardly anything is left of a correlation that every day before had."""
+    """Whether on every day since hardly anything is left of a correlation that nearly all days before had."""
     found = _daily_correlation(case, target, residual)
     zero = -case.first
     before, since = (each[np.isfinite(each)] for each in (found[:zero], found[zero:]))

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tidegauge.detectors.diagnose.case import Case
-from tidegauge.detectors.diagnose.copied import ALIKE, FEWEST_IN_PART, FEWEST_PAIRS, closely, values_of
+from tidegauge.detectors.diagnose.copied import ALIKE, FEWEST_IN_PART, FEWEST_PAIRS, closely
 from tidegauge.detectors.diagnose.ranking import CLOSE, closeness
 from tidegauge.detectors.diagnose.rows import Hashes, Ints, Mask, Rows
 from tidegauge.detectors.diagnose.verdict import (
@@ -89,8 +89,7 @@ def _skewed(
     said = f"differs from training's value in {since:.0%} of the same predictions since, {before:.0%} before"
     numbers: dict[str, float | str] = {"differs before": before, "differs since": since}
     cause = "skew"
-    values = None if marked else values_of(case, copies, name, pairs.served, pairs.copied, differs & after)
-    closer = closely(values) if values else None
+    closer = None if marked else closely(case, copies, name, pairs.served, pairs.copied, differs & after)
     if closer and (closer.cause, name, part) not in told:
         cause, said, numbers = closer.cause, f"{said}{closer.said}", {**numbers, **closer.evidence}
     return Verdict(CHECK, Stage.DATA, level_of(strength), said, cause, name, part, strength, frozenset({name}), numbers)

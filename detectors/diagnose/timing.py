@@ -123,6 +123,14 @@ def _cells(hour: Ints, column: Category, kept: Mask) -> tuple[Ints, Ints]:
     return (hour[rows] - hour.min()) * len(column.names) + column.codes[rows], rows
 
 
+def readings(values: Floats, hour: Ints, column: Category) -> Floats:
+    """The last value known in each hour (rows) and part (columns); NaN where there is none."""
+    cell, rows = _cells(hour, column, np.isfinite(values))
+    table = np.full((int(hour.max() - hour.min()) + 1) * len(column.names), np.nan)
+    table[cell] = values[rows]
+    return table.reshape(-1, len(column.names))
+
+
 def _within(values: Floats, cell: Ints) -> float:
     count = np.bincount(cell)
     mean = np.bincount(cell, values) / np.maximum(count, 1)
@@ -132,12 +140,9 @@ def _within(values: Floats, cell: Ints) -> float:
 
 def _repeats(case: Case, values: Floats, hour: Ints, column: Category) -> tuple[float, float] | None:
     """The share of (hour, part) on the first day since with the reading of 24 hours earlier, and the most before."""
-    cell, rows = _cells(hour, column, np.isfinite(values))
-    table = np.full((int(hour.max() - hour.min()) + 1) * len(column.names), np.nan)
-    table[cell] = values[rows]
-    readings = table.reshape(-1, len(column.names))
-    known = ~np.isnan(readings[DAY_H:]) & ~np.isnan(readings[:-DAY_H])
-    same = (readings[DAY_H:] == readings[:-DAY_H]) & known
+    table = readings(values, hour, column)
+    known = ~np.isnan(table[DAY_H:]) & ~np.isnan(table[:-DAY_H])
+    same = (table[DAY_H:] == table[:-DAY_H]) & known
     shares = _by_day(same.sum(1), known.sum(1), int(hour.min()) + DAY_H)
     before = [share for day, share in shares.items() if day < 0]
     return (shares[0], max(before)) if 0 in shares and len(before) >= 3 else None
