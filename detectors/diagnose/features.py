@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.stats import norm, rankdata
 
 from tidegauge.detectors.diagnose.case import DAY_S, Case
 from tidegauge.detectors.diagnose.cells import Cells, daily, moved
@@ -40,6 +41,9 @@ MISSING_FLOOR = 0.05
 FEWEST_ROWS = 100
 LEAST_PART = 0.02
 AS_OFTEN = 2 / 3, 3 / 2
+APART, UNLIKELY = 0.1, 0.01
+"""Rows are of a kind of their own where their mean rank in another number lies so far from the middle, of 0.5 at most,
+which chance does once in so many times."""
 MOVED_FROM = 2.5
 """A distribution that went so many times as far as stretches of the days before do. Never more than suspect: the
 world moves, and nothing about a move says who is to blame."""
@@ -129,13 +133,12 @@ def missing(case: Case, name: str) -> Verdict | None:
 
 
 def _number(case: Case, name: str) -> Verdict | None:
-    values = case.rows.traffic.numeric[name]
-    cells = Cells.of(values, case.before)
+    cells = Cells.of(case.rows.traffic.numeric[name], case.before)
     whole = moved(case, daily(case, cells))
-    seen = _marked(case, values, cells, EVERYTHING, float(whole.usual[0]))
-    parts = list(_parts(case, values, cells))
+    seen = _marked(case, name, cells, EVERYTHING, float(whole.usual[0]))
+    parts = list(_parts(case, name, cells))
     narrow = _narrowest(parts)
-    if narrow is not None and not _elsewhere(case, values, cells, narrow, float(whole.usual[0])):
+    if narrow is not None and not _elsewhere(case, name, cells, narrow, float(whole.usual[0])):
         part, mark = narrow
         return _bad(name, mark.cause, mark.said, mark.strength, part, dict(mark.evidence))
     if seen is None and narrow is not None:  # too little in each part but that one, yet not only there
@@ -145,7 +148,7 @@ def _number(case: Case, name: str) -> Verdict | None:
     return _moved(name, float(whole.distance[0]), float(whole.usual[0]))
 
 
-def _parts(case: Case, values: Floats, cells: Cells) -> Iterator[tuple[Slice, Mark | None]]:
+def _parts(case: Case, name: str, cells: Cells) -> Iterator[tuple[Slice, Mark | None]]:
     """Each part that is large enough, and what was seen in it."""
     for dimension, column in case.dimensions.items():
         if dimension == "version":
@@ -153,7 +156,7 @@ def _parts(case: Case, values: Floats, cells: Cells) -> Iterator[tuple[Slice, Ma
         found = moved(case, daily(case, cells, column))
         for at in np.flatnonzero(found.rows >= max(FEWEST_ROWS, LEAST_PART * found.rows.sum())):
             part = Slice(dimension, column.names[at])
-            yield part, _marked(case, values, cells, (part,), float(found.usual[at]))
+            yield part, _marked(case, name, cells, (part,), float(found.usual[at]))
 
 
 def _narrowest(parts: list[tuple[Slice, Mark | None]]) -> tuple[Part, Mark] | None:
@@ -167,16 +170,15 @@ def _narrowest(parts: list[tuple[Slice, Mark | None]]) -> tuple[Part, Mark] | No
     return max(found, key=lambda each: each[1].strength, default=None)
 
 
-def _elsewhere(case: Case, values: Floats, cells: Cells, seen: tuple[Part, Mark], usual: float) -> bool:
+def _elsewhere(case: Case, name: str, cells: Cells, seen: tuple[Part, Mark], usual: float) -> bool:
     """Whether what was seen in a part is seen in the rest as well, taken together."""
     part, mark = seen
-    rest = case.without(part)
-    kept = ~case.rows.rows_in(part)
-    other = _marked(rest, values[kept], cells, EVERYTHING, usual)
+    other = _marked(case.without(part), name, cells, EVERYTHING, usual)
     return other is not None and other.cause == mark.cause
 
 
-def _marked(case: Case, values: Floats, cells: Cells, part: Part, usual: float) -> Mark | None:
+def _marked(case: Case, name: str, cells: Cells, part: Part, usual: float) -> Mark | None:
+    values = case.rows.traffic.numeric[name]
     here = case.rows.rows_in(part) & np.isfinite(values) if part else np.isfinite(values)
     old, new = here & case.before, here & case.after
     quarters = (case.rows.seconds[new] % DAY_S // (DAY_S // 4)).astype(np.int64)
@@ -184,7 +186,38 @@ def _marked(case: Case, values: Floats, cells: Cells, part: Part, usual: float) 
     if not both.enough:
         return None
     checks = SIGNATURES if _as_often(case, old, new, part) else (stuck, default_value)
-    return next((mark for mark in (check(both) for check in checks) if mark), None)
+    mark = next((mark for mark in (check(both) for check in checks) if mark), None)
+    if part and mark is not None and mark.cause == "default value" and _belongs(case, name, mark, (old, new)):
+        return None
+    return mark
+
+
+def _belongs(case: Case, name: str, mark: Mark, sides: tuple[Mask, Mask]) -> bool:
+    """Whether another number sets the rows that have the value apart: it is theirs, as all new aircraft have one age.
+
+    What fills a value in knows nothing of the row. A value of the other that is new to several rows says nothing: one
+    broken source may fill in several features.
+    """
+    numbers = case.rows.traffic.numeric
+    having = numbers[name] == mark.evidence["value"]
+    others = [numbers[other] for other in case.rows.features if other in numbers.keys() - {name}]
+    return any(_apart(each, having, sides, UNLIKELY / len(others)) for each in others)
+
+
+def _apart(values: Floats, having: Mask, sides: tuple[Mask, Mask], p_value: float) -> bool:
+    """Ranks of rows that have it among all, before and since each by itself (van Elteren 1960)."""
+    old, new = sides
+    several, counts = np.unique(values[new & having], return_counts=True)
+    filled_in = several[(counts > 1) & ~np.isin(several, values[old])]
+    off, variance, count = 0.0, 0.0, 0
+    for side in sides:
+        seen = side & np.isfinite(values) & ~np.isin(values, filled_in)
+        mine = having[seen]
+        if 0 < mine.sum() < len(mine):
+            ranks = rankdata(values[seen]) / len(mine) - (len(mine) + 1) / (2 * len(mine))
+            off, count = off + float(ranks[mine].sum()), count + int(mine.sum())
+            variance += float(mine.sum() * (~mine).sum() / (len(mine) - 1) * ranks.var())
+    return variance > 0 and abs(off) >= APART * count and float(2 * norm.sf(abs(off) / variance**0.5)) <= p_value
 
 
 def _as_often(case: Case, old: Mask, new: Mask, part: Part) -> bool:

@@ -240,3 +240,30 @@ def test_weeks_in_which_features_fit_far_better_than_usual_hide_no_rows_of_other
     found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
 
     assert causes(found)[0] == ("joined wrongly", "price", "all traffic")
+
+
+def seen(found: Diagnosis, subject: str) -> set[tuple[str | None, str]]:
+    """What was seen of a feature, and where."""
+    return {(each.cause, part_text(each.part)) for each in found.verdicts if each.subject == subject}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_value_that_rows_of_one_kind_alone_have_is_theirs_and_no_default(store: Store, shop: Shop, own: bool) -> None:
+    kind = shop.price > np.quantile(shop.price, 0.6) if own else shop.rng.random(shop.rows) < 0.4
+    new = shop.since & (shop.region == "south") & kind & (shop.rng.random(shop.rows) < 0.2)
+    shop.age = np.where(new, -60.0, shop.age)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert (("default value", "region=south") in seen(found, "age")) != own
+
+
+def test_a_source_that_fills_in_two_features_at_once_makes_no_kind_of_its_rows(store: Store, shop: Shop) -> None:
+    filled = shop.since & (shop.region == "south") & (shop.rng.random(shop.rows) < 0.15)
+    shop.age, shop.postage = np.where(filled, -60.0, shop.age), np.where(filled, -60.0, shop.postage)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert ("default value", "region=south") in seen(found, "age") & seen(found, "postage")
