@@ -43,6 +43,8 @@ PROTOBUF_SETTINGS = {"input_format_protobuf_oneof_presence": 1}
 SESSION_SETTINGS = {
     "session_timezone": "UTC",
     "allow_suspicious_low_cardinality_types": 1,
+    "output_format_arrow_compression_method": "none",  # with a query it costs the embedded engine five statements
+    "output_format_arrow_string_as_string": 1,
     "distributed_product_mode": "global",  # the rest is for clusters alone: docs/retention.md
     "distributed_foreground_insert": 1,
     "load_balancing": "in_order",
@@ -93,8 +95,7 @@ class Store:
     def arrow(self, sql: str, params: Params | None = None) -> pa.Table:
         """Run a query; its result as an Arrow table, schema kept when it is empty."""
         with self._client() as client:
-            settings = {"output_format_arrow_compression_method": "none", "output_format_arrow_string_as_string": 1}
-            return client.query_arrow(sql, parameters=_bindable(params), settings=settings, use_strings=True)
+            return client.query_arrow(sql, parameters=_bindable(params))
 
     def execute(self, sql: str, params: Params | None = None) -> None:
         """Run a statement that returns nothing."""
