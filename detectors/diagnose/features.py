@@ -22,6 +22,7 @@ from tidegauge.detectors.diagnose.signatures import (
     outliers,
     stuck,
 )
+from tidegauge.detectors.diagnose.timing import hours_of, steady
 from tidegauge.detectors.diagnose.verdict import (
     BAD_FROM,
     EVERYTHING,
@@ -195,13 +196,15 @@ def _marked(case: Case, name: str, cells: Cells, part: Part, usual: float) -> Ma
 def _belongs(case: Case, name: str, mark: Mark, sides: tuple[Mask, Mask]) -> bool:
     """Whether another number sets the rows that have the value apart: it is theirs, as all new aircraft have one age.
 
-    What fills a value in knows nothing of the row. A value of the other that is new to several rows says nothing: one
+    What fills a value in knows nothing of the row, though it may do so at some hours alone: the clock and the weather,
+    one reading for all rows of an hour, say nothing. Nor does a value of the other that is new to several rows: one
     broken source may fill in several features.
     """
-    numbers = case.rows.traffic.numeric
+    numbers, hour = case.rows.traffic.numeric, hours_of(case)
     having = numbers[name] == mark.evidence["value"]
     others = [numbers[other] for other in case.rows.features if other in numbers.keys() - {name}]
-    return any(_apart(each, having, sides, UNLIKELY / len(others)) for each in others)
+    own = [values for values in others if steady(case, values, hour) is None]
+    return any(_apart(values, having, sides, UNLIKELY / len(own)) for values in own)
 
 
 def _apart(values: Floats, having: Mask, sides: tuple[Mask, Mask], p_value: float) -> bool:

@@ -147,7 +147,7 @@ def test_the_search_finds_the_pair_in_which_the_loss_rose(rng: np.random.Generat
     there = (dimensions["country"].codes == 2) & (dimensions["device"].codes == 0) & (slots >= 21)
     loss = rng.normal(1, 0.5, len(slots)) + weather + there * 1.0
 
-    best = search(loss, slots, 21, dimensions, rng)[0]
+    best = search(loss, slots, 21, dimensions, rng, fewest=50)[0]
 
     assert set(best.part) == {Slice("country", "c"), Slice("device", "phone")}
     assert best.p_value <= 0.01

@@ -267,3 +267,16 @@ def test_a_source_that_fills_in_two_features_at_once_makes_no_kind_of_its_rows(s
     found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
 
     assert ("default value", "region=south") in seen(found, "age") & seen(found, "postage")
+
+
+def test_what_is_filled_in_at_night_alone_is_a_default_though_the_clock_sets_its_rows_apart(
+    store: Store, shop: Shop
+) -> None:
+    shop.postage = np.floor(shop.at / 3600) % 24
+    night = shop.since & (shop.region == "south") & (shop.postage < 6) & (shop.rng.random(shop.rows) < 0.5)
+    shop.age = np.where(night, -60.0, shop.age)
+    shop.store(store)
+
+    found = diagnose(store, Asked(MODEL, UNTIL, SINCE))
+
+    assert ("default value", "region=south") in seen(found, "age")
