@@ -122,6 +122,15 @@ class Case:
 
         return Design.of(self)
 
+    @cached_property
+    def hourly(self) -> dict[str, Category]:
+        """Numbers with one reading an hour, as of clock and weather, and the dimension in whose values it is."""
+        from tidegauge.detectors.diagnose.timing import hours_of, steady
+
+        hour, numbers = hours_of(self), self.rows.traffic.numeric
+        found = {name: steady(self, values, hour) for name, values in numbers.items() if name != "score"}
+        return {name: column for name, column in found.items() if column is not None}
+
     def only(self, keep: Mask) -> Case:
         """The same case with some of the rows."""
         return replace(self, rows=self.rows.take(keep))

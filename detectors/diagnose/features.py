@@ -22,7 +22,6 @@ from tidegauge.detectors.diagnose.signatures import (
     outliers,
     stuck,
 )
-from tidegauge.detectors.diagnose.timing import hours_of, steady
 from tidegauge.detectors.diagnose.verdict import (
     BAD_FROM,
     EVERYTHING,
@@ -200,10 +199,9 @@ def _belongs(case: Case, name: str, mark: Mark, sides: tuple[Mask, Mask]) -> boo
     one reading for all rows of an hour, say nothing. Nor does a value of the other that is new to several rows: one
     broken source may fill in several features.
     """
-    numbers, hour = case.rows.traffic.numeric, hours_of(case)
+    numbers = case.rows.traffic.numeric
     having = numbers[name] == mark.evidence["value"]
-    others = [numbers[other] for other in case.rows.features if other in numbers.keys() - {name}]
-    own = [values for values in others if steady(case, values, hour) is None]
+    own = [numbers[other] for other in case.rows.features if other in numbers.keys() - case.hourly.keys() - {name}]
     return any(_apart(values, having, sides, UNLIKELY / len(own)) for values in own)
 
 

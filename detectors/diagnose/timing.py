@@ -76,11 +76,8 @@ def stale(case: Case) -> list[Verdict]:
     """Readings that repeated those of the day before on the first day, hour by hour, and never did before."""
     hour = hours_of(case)
     found = []
-    for name, values in case.rows.traffic.numeric.items():
-        if name == "score":
-            continue
-        column = steady(case, values, hour)
-        repeats = None if column is None else _repeats(case, values, hour, column)
+    for name, column in case.hourly.items():
+        repeats = _repeats(case, case.rows.traffic.numeric[name], hour, column)
         if repeats is None:
             continue
         first, usual = repeats
