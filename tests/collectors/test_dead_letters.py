@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from typing import Any
 
 import pytest
+from kafka import TopicPartition
 from kafka.errors import KafkaTimeoutError
 from kafka_bench import TOPIC, Bench, drain, new_group, position, until
 from otlp_payloads import metrics, predictions, traces, value
@@ -16,6 +18,8 @@ from tidegauge import cli
 from tidegauge.collectors.kafka import inserter as inserter_module
 from tidegauge.collectors.kafka import patience as patience_module
 from tidegauge.collectors.kafka import redrive as redrive_module
+from tidegauge.collectors.kafka.batch import Batch, Message
+from tidegauge.collectors.kafka.ledger import Ledger, Stored
 from tidegauge.collectors.kafka.letters import Selection, letters, select
 from tidegauge.collectors.kafka.redrive import redrive
 from tidegauge.collectors.schema import insert_exports
@@ -76,6 +80,19 @@ def test_a_letter_sent_again_after_the_cause_was_mended_is_stored_once_however_o
     sink = bench.sink(later)
     drain(sink, lambda: position(sink) > again.offset)
     assert bench.stored(model) == (13, 13, 13)
+
+
+@pytest.mark.parametrize("last", [b"\0", b"\0\0", b" ", b"\\", b"'", b"\xff", b"\0" * 16])
+def test_the_ledger_knows_a_request_whatever_its_digest_ends_in(store: Any, last: bytes) -> None:
+    """Compared as text, one in 256 was not known again and would have been stored twice: zeros at its end were lost."""
+    digest = os.urandom(16 - len(last)) + last
+    batch = Batch(TopicPartition(TOPIC, 0), 0, new_group(), None, 0.0)
+    batch.add(Message(0, b"x", 1, digest=digest))
+    ledger = Ledger(store)
+    assert not ledger.has(TOPIC, digest)
+    ledger.write(batch, Stored([], []))
+    assert ledger.has(TOPIC, digest)
+    assert not ledger.has(TOPIC, digest[:-1] + bytes([digest[-1] ^ 1]))
 
 
 def test_a_letter_that_is_still_bad_becomes_a_letter_again_and_says_where_it_came_from(
