@@ -23,6 +23,7 @@ STRENGTH: Mapping[str, float] = {
     "empty_retrieval": 0.5,
     "rephrased": 0.4,
     "confident_error": 0.8,  # the confidence, where that is more
+    "large_error": 0.5,  # e / (e + the usual error), where that is more
     "drifted": 0.2,  # no failure by itself: traffic that is new
     "injection": 0.5,
     "invalid_verdict": 0.3,  # the judge's failure, not the application's

@@ -18,6 +18,7 @@ from tidegauge.store import Params, Store
 
 PER_STRATUM, MOST, SESSIONS = 200, 5_000, 5_000
 ALIKE_FROM, LEAST_QUESTION = 0.3, 12
+FEW, LEAST_KNOWN = 20, 30  # different numbers that may be classes; labelled rows that tell the usual error
 START, END = "{start:DateTime64(6, 'UTC')}", "{end:DateTime64(6, 'UTC')}"
 WITHIN = f"timestamp >= {START} AND timestamp < {END}"
 TAKEN = f"ORDER BY cityHash64(record_id) LIMIT {PER_STRATUM} BY subject, tenant, reason LIMIT {MOST}"
@@ -104,6 +105,29 @@ FROM (
     AND confidence >= {{confident_from:Float64}})
 ORDER BY confidence DESC, record_id LIMIT {PER_STRATUM} BY subject, tenant LIMIT {MOST}"""
 
+# Numbers that are foretold: more than twenty different ones, and scores that are no chances of a class. The usual error
+# is the median of the model's; where most are exact, that of the others says how large an error is.
+NUMBERS = f"""SELECT 'prediction' AS record_kind, model AS subject, prediction_id AS record_id, timestamp AS at,
+  slices['tenant'] AS tenant, 'large_error' AS reason, label AS expected,
+  concat('predicted ', value, ', was ', label, if(usual = 0, ': most are exact',
+    concat(': ', if(isFinite(error), toString(round(error / usual, 1)), 'countless'), ' times the usual error, ',
+      toString(round(usual, 2 - toInt32(floor(log10(usual)))))))) AS detail,
+  if(isFinite(error), error / (error + erring), 1) AS strength
+FROM (
+  SELECT *, assumeNotNull(abs(toFloat64OrNull(value) - label_number)) AS error,
+    quantileExactIf(0.5)(error, isFinite(error)) OVER (PARTITION BY model) AS usual,
+    quantileExactIf(0.5)(error, isFinite(error) AND error > 0) OVER (PARTITION BY model) AS erring,
+    count() OVER (PARTITION BY model) AS known
+  FROM (SELECT *, uniqExact(value) OVER (PARTITION BY model) AS different,
+      uniqExact(label) OVER (PARTITION BY model) AS outcomes,
+      avg(ifNull(score BETWEEN 0 AND 1, 0)) OVER (PARTITION BY model) AS chances,
+      avg(isNotNull(toFloat64OrNull(value)) AND isNotNull(label_number)) OVER (PARTITION BY model) AS numeric
+    FROM labelled(start = {START}, end = {END}, known_by = {END}, model = ''))
+  WHERE greatest(different, outcomes) > {FEW} AND chances < 0.5 AND numeric >= 0.99
+    AND isNotNull(toFloat64OrNull(value)) AND isNotNull(label_number))
+WHERE known >= {LEAST_KNOWN} AND NOT (error <= 0 OR error < {{large_error_times:Float64}} * usual)
+ORDER BY strength DESC, record_id LIMIT {PER_STRATUM} BY subject, tenant LIMIT {MOST}"""
+
 SOURCES: Mapping[str, tuple[str, ...]] = {
     CALLS: ("error", "refused", "blocked"),
     SCORES: ("low_score", "invalid_verdict"),
@@ -114,6 +138,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     RETRIEVALS: ("empty_retrieval",),
     REPHRASED: ("rephrased",),
     LABELS: ("confident_error",),
+    NUMBERS: ("large_error",),
 }
 """Query -> the reasons that it finds; what nobody asks for is not run."""
 
@@ -123,7 +148,7 @@ def signs(store: Store, settings: Golden, window: Window) -> Iterator[Sign]:
     wanted = frozenset(settings.reasons)
     params = {"start": window.start, "end": window.end} | {
         name: getattr(settings, name)
-        for name in ("score_below", "csat_at_most", "confident_from", "rephrased_within_s")
+        for name in ("score_below", "csat_at_most", "confident_from", "large_error_times", "rephrased_within_s")
     }
     for sql, reasons in SOURCES.items():
         if wanted.intersection(reasons):

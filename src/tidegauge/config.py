@@ -657,6 +657,7 @@ FailureReason = Literal[
     "empty_retrieval",
     "rephrased",
     "confident_error",
+    "large_error",
     "drifted",
     "injection",
     "invalid_verdict",
@@ -675,6 +676,7 @@ class Golden(Section):
     score_below: float = Field(0.5, ge=0, le=1, description="judge scores below it count, and those labelled fail")
     csat_at_most: float = Field(2, ge=1, le=5)
     confident_from: float = Field(0.8, ge=0.5, le=1, description="score from which a wrong class is a confident one")
+    large_error_times: float = Field(4, ge=1, description="times the usual error from which a wrong number counts")
     rephrased_within_s: Seconds = Field(600, description="the next question of a session, if it says nearly the same")
     content: bool = Field(True, description="keep input, output and context with a proposal, where they were captured")
     undecided_days: float = Field(56, ge=0, description="after which a proposal is rejected by itself; 0: never")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -52,3 +53,20 @@ def prediction(store: Store, name: str, value: str, chance: float, label: str, *
     store.insert("predictions", [row | told | {"slices": {"tenant": "acme"}, "versions": {}} | more])
     known = {"timestamp": AT + timedelta(hours=1), "sent_at": AT + timedelta(hours=1), "prediction_id": name}
     store.insert("labels", [known | {"model": "fraud", "value": label, "number": float(label)}])
+
+
+def measured(store: Store, model: str, pairs: Mapping[str, tuple[Any, Any]], score: float | None = None) -> None:
+    """By name what a model foretold and what came of it."""
+    same = {"sent_at": AT, "model": model}
+    told = {"version": "7", "role": "production", "features": {}, "categories": {}, "score": score, "versions": {}}
+    rows = [
+        same | told | {"timestamp": AT, "prediction_id": name, "value": str(said), "slices": {"tenant": "acme"}}
+        for name, (said, _) in pairs.items()
+    ]
+    store.insert("predictions", rows)
+    at = {"timestamp": AT + timedelta(hours=1)}
+    known = [
+        same | at | {"prediction_id": name, "value": str(label), "number": float(label)}
+        for name, (_, label) in pairs.items()
+    ]
+    store.insert("labels", known)

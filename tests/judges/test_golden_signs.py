@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from golden_records import AT, WEEK, call, calls, feedback, prediction, score, trace
+from golden_records import AT, WEEK, call, calls, feedback, measured, prediction, score, trace
 
 from tidegauge.config import Golden
 from tidegauge.judges.golden.drifted import drifts, examples, with_drift
@@ -131,6 +133,40 @@ def test_a_label_that_contradicts_a_confident_score_counts_whichever_class_the_s
     assert set(wrong) == {"sure and wrong", "sure, wrong too"}
     assert wrong["sure and wrong"].strength == pytest.approx(0.95)
     assert wrong["sure and wrong"].expected == "1"
+
+
+def errors(store: Store, model: str, pairs: Mapping[str, tuple[Any, Any]], **more: Any) -> dict[str, Sign]:
+    measured(store, model, pairs, **more)
+    return {sign.record_id: sign for sign in signs(store, Golden(reasons=("large_error",)), WEEK)}
+
+
+def test_the_largest_errors_of_foretold_numbers_count_the_larger_the_stronger(store: Store) -> None:
+    pairs: dict[str, tuple[Any, Any]] = {f"usual {n}": (n / 2, n / 2 + (-1) ** n * (0.5 + n / 100)) for n in range(100)}
+    odd = {"large": (100, 88.0), "larger": ("-60", 13), "none": ("nan", 5)}
+
+    large = errors(store, "price", pairs | odd)
+
+    assert large.keys() == odd.keys()
+    assert large["larger"].detail == "predicted -60, was 13: 72.3 times the usual error, 1.01"
+    assert large["none"].detail == "predicted nan, was 5: countless times the usual error, 1.01"
+    assert 0.9 < large["large"].strength < large["larger"].strength < large["none"].strength == 1
+    assert (large["large"].expected, large["large"].subject, large["large"].tenant) == ("88.0", "price", "acme")
+    assert found(store, reasons=["large_error"], large_error_times=20) == {"large_error": {"larger", "none"}}
+
+
+def test_where_most_numbers_are_exact_every_error_counts(store: Store) -> None:
+    pairs = {f"exact {n}": (n, n) for n in range(60)} | {"near": (7, 8), "far": (7, 10), "farthest": (7, 80)}
+
+    wrong = errors(store, "count", pairs)
+
+    assert wrong["near"].detail == "predicted 7, was 8: most are exact"
+    assert [round(wrong[name].strength, 2) for name in ("near", "far", "farthest")] == [0.25, 0.5, 0.96]
+
+
+def test_classes_that_are_numbers_text_and_what_is_hardly_known_have_no_large_errors(store: Store) -> None:
+    assert not errors(store, "digits", {f"d{n}": (n % 10, (n % 10) if n else 9) for n in range(200)})
+    assert not errors(store, "articles", {f"a{n}": (n % 60, (n % 60) if n else 59) for n in range(200)}, score=0.9)
+    assert not errors(store, "young", {f"y{n}": (n, n if n else 59) for n in range(29)})
 
 
 def test_one_noisy_tenant_does_not_keep_the_others_from_being_read(store: Store) -> None:
