@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,8 +56,8 @@ def run(store: Store, tmp_path: Path) -> Iterator[Run]:
     server = ReceiverServer(transport, Receiver(http_port=0, grpc_port=0))
     environment = {"TIDEGAUGE_ENDPOINT": server.http_url, "XDG_STATE_HOME": str(tmp_path)}
 
-    def command(*arguments: Any) -> Result:
-        return CliRunner().invoke(app, [*map(str, arguments)], env=environment, catch_exceptions=False)
+    def command(*arguments: Any, **given: Any) -> Result:
+        return CliRunner().invoke(app, [*map(str, arguments)], env=environment, catch_exceptions=False, **given)
 
     yield command
     server.close()
@@ -92,6 +94,30 @@ def test_the_newest_training_set_is_compared_with_and_a_named_one_when_asked_for
         (named_after([new]), 500, True),
         ("q3", 400, False),
     ]
+
+
+CLICKHOUSE = """SELECT toString(id) AS prediction_id, toDateTime64(at, 3, 'UTC') AS timestamp,
+  toString(plan) AS plan, paid, country, amount, age, plan AS prediction
+FROM (
+  SELECT generateUUIDv4() AS id, toDateTime('2026-01-11 12:00:00', 'UTC') + number AS at,
+    CAST(number % 2 + 1, 'Enum8(\\'free\\' = 1, \\'pro\\' = 2)') AS plan, (number % 3 = 0)::Bool AS paid,
+    toLowCardinality(if(number % 5 = 0, NULL, 'DE')) AS country, toDecimal64(number / 4, 2) AS amount,
+    if(number % 7 = 0, NULL, number / 10) AS age
+  FROM numbers(400))"""
+WRITE = "import chdb, sys; sys.stdout.buffer.write(chdb.query(sys.argv[1], 'ArrowStream').bytes())"
+
+
+def test_a_table_of_clickhouse_is_brought_in_as_it_writes_it(store: Store, run: Run) -> None:
+    stream = subprocess.run([sys.executable, "-c", WRITE, CLICKHOUSE], capture_output=True, check=True).stdout
+    done = run("reference", "load", "fraud", "-", "--name", "2026-04", input=stream)
+    assert done.exit_code == 0, done.output
+    [row] = store.rows("""SELECT count() AS n, uniqExact(prediction_id) AS ids, sum(features['amount']) AS amount,
+        countIf(isFinite(features['age'])) AS aged, countIf(categories['plan'] = 'pro') AS pro,
+        countIf(categories['paid'] = 'true') AS paid, countIf(categories['country'] = 'DE') AS german,
+        min(timestamp) AS first FROM predictions WHERE role = 'training' AND versions['reference'] = '2026-04'""")
+    first = NOON - timedelta(days=20)
+    expected = {"n": 400, "ids": 400, "amount": 19950, "aged": 342, "pro": 200, "paid": 134, "german": 320}
+    assert row == expected | {"first": first}
 
 
 def test_a_set_that_was_never_brought_in_is_undetermined_and_named(store: Store, run: Run, tmp_path: Path) -> None:
