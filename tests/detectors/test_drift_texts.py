@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from drift_stream import day, one
+from extras import needs_embeddings
 from genai_calls import insert_calls
 from numpy.typing import NDArray
 
@@ -28,14 +28,6 @@ from tidegauge.store import Store
 ORDERS = ("where", "order", "parcel", "delivery", "track", "status", "late", "arrive", "shop", "today")
 REFUNDS = ("refund", "money", "cancel", "charged", "twice", "bank", "angry", "return", "card", "complain")
 WATCH = Watch(reference=Reference(kind="trailing", days=3, gap_days=0), slices=("tier",))
-
-
-def needs_the_extra(test: Callable[[], None]) -> Callable[[], None]:
-    missing = importlib.util.find_spec("sentence_transformers") is None
-    marks = [pytest.mark.embeddings, pytest.mark.skipif(missing, reason="needs the embeddings extra")]
-    for mark in [*marks, pytest.mark.filterwarnings("default")]:
-        test = mark(test)
-    return test
 
 
 class Hashed:
@@ -264,7 +256,7 @@ def test_a_folder_without_a_model_is_refused_on_start(tmp_path: Path, monkeypatc
     assert embedder and embedder.name == str(tmp_path), "found, and not loaded: there is nothing in it"
 
 
-@needs_the_extra
+@needs_embeddings
 def test_the_packaged_model_puts_like_texts_together() -> None:
     embedder = load_embedder(Detectors(embedder="sentence-transformers"))
     assert embedder
@@ -277,7 +269,7 @@ def test_the_packaged_model_puts_like_texts_together() -> None:
         load_embedder(Detectors(embedder="sentence-transformers", embedding_model="/nowhere/at/all"))
 
 
-@needs_the_extra
+@needs_embeddings
 def test_loading_waits_for_the_first_texts() -> None:
     script = """import sys
 from tidegauge.config import Detectors

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needs_embeddings
 from golden_records import AT, WEEK, call, calls, feedback, prediction, trace
 
 from tidegauge import golden
-from tidegauge.config import Golden
+from tidegauge.app import proposing
+from tidegauge.config import Golden, Settings
 from tidegauge.errors import InvalidRecord
 from tidegauge.golden import State
 from tidegauge.judges.golden import GoldenLoop, Proposing
@@ -149,6 +151,23 @@ def test_texts_are_compared_by_embeddings_where_there_are_any(store: Store) -> N
     found = Proposing(store, only(), embed=embed).run(WEEK, MONDAY).candidates  # type: ignore[arg-type]
 
     assert sorted(each.alike for each in found) == [1, 2]
+
+
+@needs_embeddings
+def test_the_packaged_model_takes_other_words_for_the_same_and_another_matter_for_another(store: Store) -> None:
+    asked = ("How do I cancel my subscription?", "How can I cancel my subscription?")
+    covered = ("What does the warranty cover?", "What is covered by the warranty?")
+    refusals(store, (*asked, *covered, "How do I cancel my order?", "Is the fee per month?", "Is the fee per year?"))
+
+    with_model = proposing(store, Settings(golden=only())).run(WEEK, MONDAY).candidates
+    store.execute("TRUNCATE TABLE golden_candidates")
+    by_letters = Proposing(store, only()).run(WEEK, MONDAY).candidates
+
+    assert sorted(each.alike for each in with_model) == [1, 1, 1, 2, 2]
+    assert {each.input for each in with_model if each.alike == 1} == {
+        "How do I cancel my order?", "Is the fee per month?", "Is the fee per year?",
+    }  # fmt: skip
+    assert sorted(each.alike for each in by_letters) == [1, 1, 1, 1, 1, 2]
 
 
 def test_the_round_of_a_week_is_run_once_after_its_lag_also_by_two_processes_and_after_a_restart(store: Store) -> None:
