@@ -30,7 +30,7 @@ from tidegauge.collectors.schema import migrate
 from tidegauge.config import Alerting
 from tidegauge.store import Store
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests/calls")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests/common")]
 
 from genai_calls import insert_calls  # noqa: E402
 

@@ -190,7 +190,7 @@ class PerformanceRound:
         estimator, settings = case.lesson.estimator, case.watch.performance
         if isinstance(estimator, str):
             return
-        parts = list(case.parts())
+        parts = [*case.parts(), *case.pairs()]
         seed = zlib.crc32(f"{case.model} {case.window.start} {case.window.end}".encode(errors="surrogatepass"))
         made = estimator.estimate(case.rows, [rows for _, rows in parts], settings.metrics, np.random.default_rng(seed))
         found = [

@@ -58,7 +58,8 @@ def prediction(store: Store, name: str, value: str, chance: float, label: str, *
 def measured(store: Store, model: str, pairs: Mapping[str, tuple[Any, Any]], score: float | None = None) -> None:
     """By name what a model foretold and what came of it."""
     same = {"sent_at": AT, "model": model}
-    told = {"version": "7", "role": "production", "features": {}, "categories": {}, "score": score, "versions": {}}
+    told: dict[str, Any] = {"features": {}, "categories": {}, "score": score, "versions": {}}
+    told |= {"version": "7", "role": "production"}
     rows = [
         same | told | {"timestamp": AT, "prediction_id": name, "value": str(said), "slices": {"tenant": "acme"}}
         for name, (said, _) in pairs.items()

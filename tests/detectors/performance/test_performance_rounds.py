@@ -43,6 +43,11 @@ def no_better_than_chance(row: Row, rng: Rng) -> None:
     row["label"] = "yes" if rng.random() < 0.35 else "no"
 
 
+def by_shift(row: Row, rng: Rng) -> None:
+    row["slices"] |= {"shift": ("day", "night")[int(rng.random() < 0.5)]}
+    honest(row, rng)
+
+
 def fill(store: Store, days: int, change: Change = honest, after_h: float = 1, rows: int = 400) -> Stream:
     """A stream that began ``days`` days before day 0."""
     stream = Stream(store)
@@ -113,16 +118,12 @@ def test_a_slice_that_got_worse_is_named_and_the_others_are_not(store: Store) ->
 def test_a_pair_that_got_worse_is_named_where_neither_of_its_slices_did_so_much(
     store: Store, struck: dict[str, str], told: set[str]
 ) -> None:
-    def sliced(row: Row, rng: Rng) -> None:
-        row["slices"] |= {"shift": ("day", "night")[int(rng.random() < 0.5)]}
-        honest(row, rng)
-
     def in_part(row: Row, rng: Rng) -> None:
-        sliced(row, rng)
+        by_shift(row, rng)
         if struck.items() <= row["slices"].items():
             no_better_than_chance(row, rng)
 
-    stream = fill(store, 8, sliced, rows=1500)
+    stream = fill(store, 8, by_shift, rows=1500)
     stream.days(0, 1, in_part, 1500, 1)
     watch = Watch(slices=("port", "shift"))
     detector = PerformanceRound(store, Detectors(models=(watch,), embedder="off", label_wait_days=3))
@@ -163,6 +164,42 @@ def test_before_labels_come_performance_is_estimated_and_scored_when_they_are_in
     scored = found(store, day(1))["roc_auc", "estimated"]
     assert scored["past_windows"] >= 3
     assert 0 < scored["past_error"] < 0.1
+
+
+@pytest.mark.parametrize("after_h", [1, 200], ids=["labels are in", "no label yet"])
+@pytest.mark.parametrize(
+    ("struck", "told"),
+    [
+        ({"port": "BB", "shift": "night"}, "BB & night"),
+        ({"port": "BB"}, "BB"),
+    ],
+)
+def test_a_pair_whose_rows_became_hard_is_estimated_worse_until_its_labels_are_in(
+    store: Store, struck: dict[str, str], told: str, after_h: float
+) -> None:
+    def hard(row: Row, rng: Rng) -> None:
+        by_shift(row, rng)
+        if struck.items() <= row["slices"].items():
+            score = float(rng.beta(40, 40))
+            row.update(
+                score=score, value="yes" if score >= 0.5 else "no", label="yes" if rng.random() < score else "no"
+            )
+
+    stream = fill(store, 8, by_shift, rows=1500)
+    stream.days(0, 1, hard, 1500, after_h)
+    watch = Watch(slices=("port", "shift"))
+    detector = PerformanceRound(store, Detectors(models=(watch,), embedder="off", label_wait_days=3))
+
+    findings = [f for f in detector.run("risk", day(1.3)) if f.window_end == day(1)]
+
+    parts = {part for metric, part in worse(findings, "estimated:") if metric == "accuracy" and part}
+    assert told in parts if after_h > 24 else not parts
+    assert not {part for part in parts if "&" in part} - {told}
+    rows = found(store, day(1), ("port & shift", "BB & night"))
+    assert rows["accuracy", "estimated"]["value"] == pytest.approx(0.545, abs=0.05)
+    assert rows["accuracy", "estimated"]["baseline"] > 0.6
+    if after_h < 24:
+        assert rows["accuracy", "realised"]["estimated"] == rows["accuracy", "estimated"]["value"]
 
 
 def test_a_day_whose_labels_are_half_in_is_not_a_bad_day(store: Store) -> None:
