@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidegauge.detectors.sequential.monitor import SHAPE, State
 from tidegauge.detectors.sequential.rollups import Stream
@@ -15,6 +17,9 @@ from tidegauge.model import Slice, Window
 from tidegauge.store import Store
 
 READ = "SELECT * FROM sequential_state FINAL WHERE subject = {subject:String} AND family = {family:String}"
+MOMENT = pa.timestamp("us", "UTC")
+FLAT = {"before": "residual", "looks": "looks", "recent": "recent"}
+"""Of the state, by column."""
 ARRAYS = ("detector", "chain", "process", "began", "blocks", "moved", "scaled")
 
 
@@ -52,22 +57,25 @@ class Memory:
 
     def read(self, subject: str, family: str) -> Standing | None:
         """The last standing, or None. Streams that were dropped since, at an earlier look, are left out."""
-        rows = self._store.rows(READ, {"subject": subject, "family": family})
-        until = max((row["looked_until"] for row in rows), default=None)
-        rows = [row for row in rows if row["looked_until"] == until]
-        if not rows or until is None or len(rows[0]["detector"]) != SHAPE[0] * SHAPE[1]:
+        table = self._store.arrow(READ, {"subject": subject, "family": family})
+        table = table.filter(pc.equal(table["looked_until"], pc.max(table["looked_until"])))
+        arrays = {name: _values(table[name]) for name in ARRAYS}
+        if not len(table) or any(len(each) != len(table) * SHAPE[0] * SHAPE[1] for each in arrays.values()):
             return None
-        streams = tuple((row["feature"], Slice(row["dimension"], row["slice"])) for row in rows)
-        arrays = {name: np.array([row[name] for row in rows]).reshape(-1, *SHAPE) for name in ARRAYS}
-        flat = {name: np.array([row[name] for row in rows]) for name in ("looks", "recent")}
-        flat["before"] = np.array([row["residual"] for row in rows])
-        span = Window(rows[0]["reference_start"], rows[0]["reference_end"])
-        alarmed = tuple(row["alarmed_since"] for row in rows)
-        return Standing(until, rows[0]["reference"], span, streams, State(**flat, **arrays), alarmed)
+        first = table.slice(0, 1).to_pylist()[0]
+        parts = (table[name].to_pylist() for name in ("feature", "dimension", "slice"))
+        streams = tuple((feature, Slice(dimension, value)) for feature, dimension, value in zip(*parts, strict=True))
+        state = State(
+            **{name: table[column].to_numpy() for name, column in FLAT.items()},
+            **{name: each.reshape(-1, *SHAPE) for name, each in arrays.items()},
+        )
+        span = Window(first["reference_start"], first["reference_end"])
+        alarmed = tuple(table["alarmed_since"].to_pylist())
+        return Standing(first["looked_until"], first["reference"], span, streams, state, alarmed)
 
     def write(self, subject: str, family: str, standing: Standing, now: datetime) -> None:
         """Replace what was there."""
-        shared = {
+        shared: dict[str, str | datetime] = {
             "subject": subject,
             "family": family,
             "looked_until": standing.until,
@@ -76,16 +84,27 @@ class Memory:
             "reference_end": standing.span.end,
             "written_at": now,
         }
-        state = standing.state
-        rows = [
-            shared
-            | {"feature": name, "dimension": part.dimension, "slice": part.value}
-            | {"residual": float(state.before[at]), "looks": float(state.looks[at]), "recent": float(state.recent[at])}
-            | {each: getattr(state, each)[at].reshape(-1).tolist() for each in ARRAYS}
-            | {"alarmed_since": standing.alarmed[at]}
-            for at, (name, part) in enumerate(standing.streams)
-        ]
-        self._store.insert("sequential_state", rows)
+        state, count = standing.state, len(standing.streams)
+        columns: dict[str, pa.Array] = {name: pa.repeat(_scalar(each), count) for name, each in shared.items()}
+        columns["feature"] = pa.array([name for name, _ in standing.streams], pa.string())
+        columns["dimension"] = pa.array([part.dimension for _, part in standing.streams], pa.string())
+        columns["slice"] = pa.array([part.value for _, part in standing.streams], pa.string())
+        columns |= {column: pa.array(getattr(state, name)) for name, column in FLAT.items()}
+        ends = pa.array(np.arange(count + 1, dtype=np.int32) * (SHAPE[0] * SHAPE[1]))
+        for name in ARRAYS:
+            values = np.ascontiguousarray(getattr(state, name), dtype=np.float64).reshape(-1)
+            columns[name] = pa.ListArray.from_arrays(ends, pa.array(values))
+        columns["alarmed_since"] = pa.array(standing.alarmed, MOMENT)
+        self._store.insert_arrow("sequential_state", pa.table(columns))
+
+
+def _values(column: pa.ChunkedArray) -> FloatArray:
+    """Those of all lists, one after the other."""
+    return np.asarray(pa.chunked_array([each.flatten() for each in column.chunks], pa.float64()).to_numpy())
+
+
+def _scalar(value: str | datetime) -> pa.Scalar:
+    return pa.scalar(value, MOMENT if isinstance(value, datetime) else pa.string())
 
 
 def _chosen(known: BoolArray, name: str, taken: State, fresh: State) -> FloatArray:
