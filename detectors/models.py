@@ -87,7 +87,12 @@ class ModelRound:
         datum = self._references.locate(model, watch, window)
         found = self._compared(model, watch, window, rows, datum, now)
         reference = found.reference
-        floors = self._spreads.floors(reference, window, found.hypotheses, watch, datum.kind) if reference else None
+        rows_apart = self._repeats.own(datum, window)
+        floors = (
+            self._spreads.floors(reference, window, found.hypotheses, watch, datum.kind, rows_apart)
+            if reference
+            else None
+        )
         hypotheses = [drift.compare_volume(rows, before), *found.hypotheses]
         alone = (
             Beside(reference, found.current, hypotheses, Questions.of(watch)) if reference and found.current else None

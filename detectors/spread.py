@@ -64,6 +64,8 @@ LEAST_SHAPE, UNEVEN = 0.3, 0.6
 LEAST_ROWS = 50
 """Of a part of the traffic in one window of the reference; smaller ones are left out."""
 HOUR_S = 3600
+ROWS = "volume"
+"""What is told of rows and not of a feature stands under this name."""
 QUADRATIC = frozenset({"psi", "kl", "mmd", "random_features"})
 NONE_IS_ZERO = {"missing": 0.0, "non_finite": 0.0, "new_categories": 0.0, "risen_category": 0.0, "wrong_type": 0.0}
 """Of these no answer means that there was nothing to count."""
@@ -222,13 +224,25 @@ class Own(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class WithRows:
+    """Knows features by ``features``, and by ``rows`` what is told of rows."""
+
+    features: Own
+    rows: Own
+
+    def spread(self, feature: str, part: Slice, detector: str) -> Spread:
+        """Of the one that knows."""
+        return (self.rows if feature == ROWS else self.features).spread(feature, part, detector)
+
+
 class Floors:
     """Raises the floor of a result to what the reference's own windows ask for.
 
     ``features``, ``slices`` and ``pairs`` are the numbers of features in all traffic, and of features times slices and
     times pairs of them, that are tested together; pairs take half of what slices have. A ``passing`` reference is
     compared with one window only, so its spread is computed where the own floor was reached, and for nothing else; that
-    of a lasting one is computed for all of the traffic.
+    of a lasting one is computed for all features of all traffic.
     """
 
     def __init__(self, own: Own, rate: float, features: int, slices: int, pairs: int = 0, *, passing: bool) -> None:
@@ -240,7 +254,7 @@ class Floors:
 
     def __call__(self, feature: str, part: Slice, detector: str, result: Result) -> Result:
         """``result`` with its floor and a note on where that comes from."""
-        if result.effect < result.floor and (self._passing or part != ALL):
+        if result.effect < result.floor and (self._passing or part != ALL or feature == ROWS):
             return result
         spread = self._own.spread(feature, part, detector)
         level = self._level if part == ALL else self._level_in_pairs if part.is_pair else self._level_in_slices
@@ -277,13 +291,22 @@ class Spreads:
         self._kept: WeakKeyDictionary[Any, dict[tuple[timedelta, int], Own]] = WeakKeyDictionary()
 
     def floors(
-        self, reference: Profile | Sketched, window: Window, hypotheses: Sequence[Hypothesis], watch: Watch, kind: str
+        self,
+        reference: Profile | Sketched,
+        window: Window,
+        hypotheses: Sequence[Hypothesis],
+        watch: Watch,
+        kind: str,
+        rows: Own | None = None,
     ) -> Floors | None:
-        """The floors for the hypotheses about one window; None where ``watch`` wants none but the statistics' own."""
+        """The floors for the hypotheses about one window; None where ``watch`` wants none but the statistics' own.
+
+        ``rows`` knows of what is told of rows how far the reference's windows lie from the rest.
+        """
         if not watch.floor_from_reference:
             return None
         cuts = self._kept.setdefault(reference, {})
-        key = (window.length, _phase(window))
+        key = (window.length, phase(window))
         if key not in cuts:
             questions = Questions.of(watch)
             cuts[key] = (
@@ -294,10 +317,11 @@ class Spreads:
         asked = {(each.feature, each.part) for each in hypotheses}
         everywhere, pairs = (sum(1 for _, part in asked if len(part.sides) == sides) for sides in (0, 2))
         counts = everywhere, len(asked) - everywhere - pairs, pairs
-        return Floors(cuts[key], watch.false_discovery_rate, *counts, passing=kind in PASSING)
+        own = WithRows(cuts[key], rows) if rows else cuts[key]
+        return Floors(own, watch.false_discovery_rate, *counts, passing=kind in PASSING)
 
 
-def _phase(window: Window) -> int:
+def phase(window: Window) -> int:
     """Seconds into the day, or into the window where that is shorter, at which ``window`` begins."""
     return int(window.start.timestamp()) % min(int(window.length.total_seconds()), DAY_S)
 
@@ -315,7 +339,7 @@ def _cut(seconds: Index, window: Window, spans: Sequence[Window]) -> tuple[Index
 def _numbered(seconds: Index, window: Window) -> Index:
     length = int(window.length.total_seconds())
     hour = int(seconds.min()) // HOUR_S * HOUR_S
-    first = hour + (_phase(window) - hour) % min(length, DAY_S)
+    first = hour + (phase(window) - hour) % min(length, DAY_S)
     end = (int(seconds.max()) // HOUR_S + 1) * HOUR_S
     number = (seconds - first) // length
     return np.where((number >= 0) & (number < (end - first) // length), number, -1)

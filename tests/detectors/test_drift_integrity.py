@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drift_stream import Row, Stream, day, drifts, loop, one
 
-from tidegauge.config import DEFAULT_TESTS, Feature, Watch
+from tidegauge.config import DEFAULT_TESTS, Feature, Reference, Watch
 from tidegauge.detectors.profile import Profile
 from tidegauge.detectors.sketches.numeric import NumericSketch, out_of_range
 from tidegauge.detectors.statistics import Result
@@ -42,6 +42,34 @@ def test_faults_of_integrity_are_found_by_the_test_that_names_them(store: Store)
     assert "below" in one(findings, "age", "out_of_range").reason
     assert one(findings, "plan", "lost_categories").reason.startswith("lost: team (")
     assert one(findings, "volume", "repeated_ids").effect == pytest.approx(90 / 1080, abs=0.002)
+
+
+RETRIED = (0, 20, 70, 10, 90, 30, 0, 60, 40, 10, 80, 20)
+"""Requests of each day that came twice."""
+
+
+@pytest.mark.parametrize("kind", ["trailing", "fixed"])
+@pytest.mark.parametrize(("twice", "floors", "told"), [(85, True, False), (85, False, True), (400, True, True)])
+def test_as_many_repeats_as_days_have_anyway_are_no_drift_and_many_more_are(
+    store: Store, kind: str, twice: int, floors: bool, told: bool
+) -> None:
+    stream = Stream(store)
+    for number, count in enumerate((*RETRIED, twice)):
+        made = stream.rows([day(number) + timedelta(seconds=at * 86) for at in range(1000)])
+        stream.insert([*made, *made[:count]])
+    past = {
+        "trailing": Reference(kind="trailing", days=12, gap_days=0),
+        "fixed": Reference(kind="fixed", start=day(0), end=day(12)),
+    }
+    detector = loop(store, reference=past[kind], floor_from_reference=floors)
+
+    findings = [each for each in detector.run(day(13.1)) if each.window_end == day(13)]
+
+    for name in ("duplicates", "repeated_ids"):
+        found = one(findings, "volume", name)
+        assert (found.verdict == "drift") == told
+        assert ("floor from 12 reference windows" in found.reason) == floors
+        assert found.effect_floor is not None and (found.effect_floor > 0.05) == floors
 
 
 def test_a_declared_range_holds_though_the_reference_is_wider(store: Store) -> None:
