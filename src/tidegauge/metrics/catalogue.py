@@ -95,6 +95,10 @@ def _only(index: int) -> str:
     return f"multiIf(countIf(dimension = '') = 1, anyIf({column}, dimension = ''), count() = 1, any({column}), NULL)"
 
 
+_OFF, _SCORED_ALL = "abs(latest.6 - latest.1)", "countIf(dimension = '' AND isNotNull(latest.6))"
+"""How far an estimate was off; that of all traffic counts alone, where it is asked for, as of ``performance``."""
+
+
 def _performance(name: str, title: str, kind: str) -> Metric:
     columns = {"value": _only(1), "low": _only(2), "high": _only(3), "samples": f"toUInt64(ifNull({_only(4)}, 0))",
                "note": f"ifNull({_only(5)}, '')"}  # fmt: skip
@@ -157,7 +161,8 @@ _MODEL_METRICS = (
     _performance("performance", "Performance of the last window whose labels are in", "realised"),
     _performance("estimated_performance", "Estimated performance of the last window", "estimated"),
     value_of("estimation_error", "How far off estimated performance was, on average", "score", Kind.RATIO,
-             (PERFORMANCE,), "avg(abs(latest.6 - latest.1))", "countIf(isNotNull(latest.6))", "kind = 'realised'"),
+             (PERFORMANCE,), f"if({_SCORED_ALL} > 0, avgIf({_OFF}, dimension = ''), avg({_OFF}))",
+             f"if({_SCORED_ALL} > 0, {_SCORED_ALL}, countIf(isNotNull(latest.6)))", "kind = 'realised'"),
     value_of("label_lag", "Delay of labels, 95 % quantile", "s", Kind.QUANTILE, (LABELLED,),
              "quantileTDigest(0.95)(dateDiff('millisecond', timestamp, labelled_at) / 1000)", "count()"),
     rate_of("label_share", "Share of predictions whose label is known by the end of the window", (LABELLING,),

@@ -319,8 +319,10 @@ def test_rules_and_panels_read_the_last_window_with_its_interval(store: Store) -
     assert observe(store, METRICS["performance"], [], span, {"model": "risk"}) == [], "of which metric?"
     ports = observe(store, METRICS["performance"], ["slice"], span, where | {"dimension": "port"})
     assert {each.labels["slice"] for each in ports} == {"AA", "BB", "CC"}
-    (off,) = observe(store, METRICS["estimation_error"], [], span, where | {"dimension": ""})
-    assert off.value is not None and off.value < 0.1
+    (off,) = observe(store, METRICS["estimation_error"], [], span, where)
+    assert off.value == pytest.approx(abs(row["estimated"] - row["value"])), "of all traffic, not of its parts too"
+    (of_ports,) = observe(store, METRICS["estimation_error"], [], span, where | {"dimension": "port"})
+    assert (off.samples, of_ports.samples) == (1, 3)
 
 
 def test_a_model_without_labels_or_with_performance_turned_off_has_none(store: Store) -> None:
